@@ -1,12 +1,13 @@
 /**
  * A model of a known shape with random weights, and a text of random words, to time what a real one would take:
  *
- *   node bench/make-model.mjs DIR [BLOCKS] [SHAPE] [--holes]
+ *   node bench/make-model.mjs DIR [BLOCKS] [SHAPE] [--holes] [--alike]
  *
  * SHAPE is a name of runtime/bench/model-shapes.ts, llama-3.1-8b (16 GB with its 32 blocks) where it is left out. Weights are normal with a deviation of 0.02, in
  * bf16, in shards of eight blocks. The tokenizer is that of examples/classics-3.7m with unused tokens added;
  * calibration.txt has some 346,000 tokens of it. With `--holes` all weights are zeros that take no room on the disk: a
- * model whose tensors another script fills.
+ * model whose tensors another script fills. With `--alike` every eighth block has the same weights, which a large model
+ * is made of in half the time.
  */
 import {
   closeSync,
@@ -15,6 +16,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -22,12 +24,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { modelShapes } from "../dist/runtime/bench/model-shapes.js";
 
-const holes = process.argv.includes("--holes");
-const [folder, blocksText, shapeName = "llama-3.1-8b"] = process.argv.slice(2).filter((word) => word !== "--holes");
+const [holes, alike] = ["--holes", "--alike"].map((word) => process.argv.includes(word));
+const [folder, blocksText, shapeName = "llama-3.1-8b"] = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const shape = modelShapes[shapeName];
 const blocks = Number(blocksText ?? shape?.num_hidden_layers);
 if (folder === undefined || shape === undefined || !Number.isInteger(blocks) || blocks < 1)
-  throw new Error(`usage: node bench/make-model.mjs DIR [BLOCKS] [${Object.keys(modelShapes).join("|")}] [--holes]`);
+  throw new Error(
+    `usage: node bench/make-model.mjs DIR [BLOCKS] [${Object.keys(modelShapes).join("|")}] [--holes] [--alike]`,
+  );
 const { hidden_size: hidden, intermediate_size: intermediate, vocab_size: vocabulary } = shape;
 const queries = shape.num_attention_heads * shape.head_dim;
 const keyValues = shape.num_key_value_heads * shape.head_dim;
@@ -91,7 +95,20 @@ shards.push([
   ...(shape.tie_word_embeddings ? [] : [["lm_head.weight", [vocabulary, hidden]]]),
 ]);
 
+/** Copies so many bytes from where another shard's tensors begin. */
+function copyTensors(file, { path, begin }, bytes) {
+  const source = openSync(path, "r");
+  const part = new Uint8Array(piece.buffer);
+  for (let done = 0; done < bytes; ) {
+    const read = readSync(source, part, 0, Math.min(part.length, bytes - done), begin + done);
+    done += writeSync(file, part, 0, read);
+  }
+  closeSync(source);
+}
+
 mkdirSync(folder, { recursive: true });
+/** Where the tensors of the first eight blocks are. */
+let first = null;
 const weightMap = {};
 let total = 0;
 shards.forEach((tensors, at) => {
@@ -114,6 +131,12 @@ shards.forEach((tensors, at) => {
   writeSync(file, length);
   writeSync(file, padded);
   if (holes) ftruncateSync(file, 8 + padded.length + offset);
+  if (alike && at > 1 && at < shards.length - 1) {
+    copyTensors(file, first, offset);
+    closeSync(file);
+    return;
+  }
+  if (at === 1) first = { path: join(folder, shard), begin: 8 + padded.length };
   for (const [, shape] of holes ? [] : tensors)
     writeWeights(
       file,

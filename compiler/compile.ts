@@ -182,7 +182,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   const { packs, lowered: each } = withStagedPacks(fused, storage, target, options, lower);
   const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target, givenIn(storage)) : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
-  for (const kernel of kernels.flat()) {
+  for (const kernel of new Set(kernels.flat())) {
     const faults = verifyKernel(kernel, target);
     if (faults.length > 0) throw new InternalError(`after lowering: ${faults.join("; ")}\n${printKernel(kernel)}`);
   }

@@ -294,6 +294,7 @@ export class Compiler {
       case "subgroupMax":
       case "subgroupMin":
       case "subgroupBroadcastFirst":
+      case "subgroupShuffle":
       case "subgroupShuffleXor":
         throw new InternalError(`${name} was compiled for one invocation`);
       default:
@@ -306,12 +307,13 @@ export class Compiler {
     const hoisted = this.#hoisted;
     const done = hoisted?.done.get(a);
     if (done !== undefined) return done;
-    const [argument, maskArgument] = a.args;
+    const [argument, fromArgument] = a.args;
     if (hoisted === null || argument === undefined)
       throw new InternalError(`kernel ${this.kernel.name}: ${a.name} stands where invocations do not run together`);
     const type = elementType(a.type);
     const values = this.components(argument);
-    const mask = maskArgument === undefined ? null : this.scalar(maskArgument);
+    const from = fromArgument === undefined ? null : this.scalar(fromArgument);
+    const sourceOf = (lane: number, by: number): number => (a.name === "subgroupShuffle" ? by : lane ^ by);
     const slot = this.#reserve(values.length);
     const group = builtinSlots.subgroup_index;
     hoisted.steps.push((active) => {
@@ -324,9 +326,9 @@ export class Compiler {
         values.forEach((value, at) => {
           const inputs = lanes.map((frame) => value(frame));
           lanes.forEach((frame, lane) => {
-            frame[slot + at] = mask === null ? 0 : this.#shuffled(inputs, lane, lane ^ mask(frame), a.name);
+            frame[slot + at] = from === null ? 0 : this.#shuffled(inputs, lane, sourceOf(lane, from(frame)), a.name);
           });
-          if (mask !== null) return;
+          if (from !== null) return;
           const result = reduceLanes(a.name, type, inputs);
           for (const frame of lanes) frame[slot + at] = result;
         });

@@ -71,7 +71,8 @@ export class Matrices {
           const each = bits ? 4 : 1;
           const [start, pitch] = [index(frame) * each, stride(frame) * each];
           this.#at(s.name, group).forEach((value, at) => {
-            const place = start + Math.floor(at / matrixSize) * pitch + (at % matrixSize);
+            const [row, column] = [Math.floor(at / matrixSize), at % matrixSize];
+            const place = start + (s.columns ? column * pitch + row : row * pitch + column);
             const who = frame[local] ?? 0;
             if (bits) memory.store(place >>> 2, place & 3, f32Bits(value), who);
             else memory.store(place, 0, value, who);

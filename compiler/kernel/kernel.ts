@@ -87,6 +87,7 @@ export type KernelFunction =
   | "subgroupMax"
   | "subgroupMin"
   | "subgroupBroadcastFirst"
+  | "subgroupShuffle"
   | "subgroupShuffleXor";
 
 /**
@@ -175,8 +176,8 @@ export type Statement =
   /** result += left * right, summed in f32 in any order. */
   | { readonly kind: "multiply_matrices"; readonly result: string; readonly left: string; readonly right: string }
   /**
-   * A result matrix to workgroup memory, of f32 or of vec4<u32> that hold the bits of four f32 each: row r from
-   * index + r * stride on, both counting elements of the array.
+   * A result matrix to workgroup memory, of f32 or of vec4<u32> that hold the bits of four f32 each: row r, or with
+   * `columns` column r, from index + r * stride on, both counting elements of the array.
    */
   | {
       readonly kind: "store_matrix";
@@ -184,6 +185,7 @@ export type Statement =
       readonly array: string;
       readonly index: Expr;
       readonly stride: Expr;
+      readonly columns: boolean;
     };
 
 /** The scalar type of the elements of a type. */

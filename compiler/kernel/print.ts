@@ -64,7 +64,9 @@ function printBlock(statements: readonly Statement[], depth: number): string[] {
       case "multiply_matrices":
         return [`${indent}${s.result} += ${s.left} * ${s.right}`];
       case "store_matrix":
-        return [`${indent}${s.array}[${printExpr(s.index)}], rows ${printExpr(s.stride)} apart = ${s.name}`];
+        return [
+          `${indent}${s.array}[${printExpr(s.index)}], ${s.columns ? "columns" : "rows"} ${printExpr(s.stride)} apart = ${s.name}`,
+        ];
       default:
         return s satisfies never;
     }

@@ -73,6 +73,7 @@ export function callType(name: KernelFunction, args: readonly KernelType[]): { r
     case "subgroupMin":
     case "subgroupBroadcastFirst":
       return ok(1, numeric, a);
+    case "subgroupShuffle":
     case "subgroupShuffleXor":
       return ok(2, numeric && b === "u32", a);
     default:

@@ -55,7 +55,7 @@ export function uniformityFaults(kernel: Kernel): readonly string[] {
             faults.add("subgroupShuffleXor has a mask that differs within a subgroup.");
           return 0;
         }
-        return subgroup;
+        return a.name === "subgroupShuffle" ? 0 : subgroup;
       }
       default:
         return lowest(...operands(a).map((operand) => uniformityOf(operand, flow)));

@@ -190,7 +190,9 @@ export function unify(
         return refer("result") && refer("left") && refer("right") ? a : null;
       }
       case "store_matrix": {
-        const same = all.every((each) => (each as typeof a).array === a.array) && refersAlike(all.map(nameOf));
+        const same =
+          all.every((each) => (each as typeof a).array === a.array && (each as typeof a).columns === a.columns) &&
+          refersAlike(all.map(nameOf));
         return same ? { ...a, index: x!, stride: y! } : null;
       }
       default:

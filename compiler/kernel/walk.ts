@@ -135,6 +135,7 @@ export function isSubgroupCall(name: KernelFunction): boolean {
     case "subgroupMax":
     case "subgroupMin":
     case "subgroupBroadcastFirst":
+    case "subgroupShuffle":
     case "subgroupShuffleXor":
       return true;
     case "fma":

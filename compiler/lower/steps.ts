@@ -1,7 +1,7 @@
 import { InternalError } from "../diagnostic.js";
 import type { Eqn } from "../graph/graph.js";
 import type { Concrete } from "../types/type.js";
-import { lowerFactorization } from "./factorization.js";
+import { lowerFactorization } from "./factorization/factorization.js";
 import { kernelsOf, kernelStep, type Lowered } from "./lowered.js";
 import type { CutScans } from "./scan/cut.js";
 import { lowerScan } from "./scan/scan.js";

@@ -67,13 +67,19 @@ export function plan(graph: ConcreteGraph, storage: StorageMap, lowered: readonl
   });
 
   const programKernels: ProgramKernel[] = [];
+  const places = new Map<Kernel, number>();
+  const placeOf = (kernel: Kernel): number => {
+    // a kernel may stand in several steps
+    const place = places.get(kernel) ?? programKernels.push(programKernel(kernel)) - 1;
+    places.set(kernel, place);
+    return place;
+  };
   const stepOf = (step: LoweredStep): Step => {
     if (step.kind === "repeat") return { ...step, steps: step.steps.map(stepOf) };
     const { kernel } = step;
-    programKernels.push(programKernel(kernel));
     return {
       kind: "dispatch",
-      kernel: programKernels.length - 1,
+      kernel: placeOf(kernel),
       buffers: kernel.buffers.map((buffer) => idOf(named(buffer.tensor))),
       workgroups: kernel.workgroups,
     };

@@ -235,7 +235,7 @@ class Writer {
         ];
       case "store_matrix":
         return [
-          `${indent}subgroupMatrixStore<row_major>(&${this.name(s.array)}, ${expr(s.index)}, ${this.name(s.name)}, ${expr(s.stride)});`,
+          `${indent}subgroupMatrixStore<${s.columns ? "col" : "row"}_major>(&${this.name(s.array)}, ${expr(s.index)}, ${this.name(s.name)}, ${expr(s.stride)});`,
         ];
       default:
         return s satisfies never;

@@ -14,7 +14,7 @@ const taken: ReadonlySet<string> = new Set(
     "throw trait try type typedef typeid typename typeof union unless unorm unsafe unsized use using varying virtual volatile wgsl where with writeonly yield " +
     "f32 f16 i32 u32 bool vec2 vec3 vec4 array atomic ptr " +
     "select bitcast abs sign sqrt inverseSqrt exp log sin cos tanh floor ceil round pow min max fma dot clamp unpack2x16float pack2x16float dot4I8Packed countOneBits " +
-    "subgroupAdd subgroupMax subgroupMin subgroupBroadcastFirst subgroupShuffleXor workgroupBarrier " +
+    "subgroupAdd subgroupMax subgroupMin subgroupBroadcastFirst subgroupShuffle subgroupShuffleXor workgroupBarrier " +
     "function private workgroup uniform storage read write read_write " +
     "main parameters Parameters global_id local_id local_index workgroup_id subgroup_lane subgroup_index subgroup_size"
   ).split(" "),

@@ -27,7 +27,14 @@ export async function layerError(
 ): Promise<number | null> {
   const [outputs = 0, inputs = 0] = given.shape;
   if (4 * inputs * Math.max(inputs, outputs) > caller.target.maxBinding) return null;
-  return quotient(caller, "output_error", { w: now, original: given, h: gram });
+  return withArena(caller.executor, async (arena) => {
+    const d = arena.own(first(await caller.call("difference", { w: now, original: given })));
+    const squared = async (w: DeviceTensor): Promise<DeviceTensor> =>
+      arena.own(first(await caller.call("squared_output", { w, h: gram })));
+    const [change, whole] = [await squared(d), await squared(given)];
+    const [difference, size] = await allDone([sumOf(caller, change), sumOf(caller, whole)]);
+    return rootOf(difference, size);
+  });
 }
 
 /** The largest magnitude of a tensor's elements, however they are stored. NaN may be left out. */
@@ -78,10 +85,15 @@ export async function isFinite(caller: Caller, tensor: DeviceTensor): Promise<bo
 async function quotient(caller: Caller, name: string, args: Arguments): Promise<number> {
   return withArena(caller.executor, async (arena) => {
     const [change, whole] = many(arena.ownAll(await caller.call(name, args)), 2);
-    const [difference, size] = [await sumOf(caller, change), await sumOf(caller, whole)];
-    // a product of rounded sums may come out a little below zero where nothing has changed
-    return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
+    // asked side by side, so that the device is waited for once
+    const [difference, size] = await allDone([sumOf(caller, change), sumOf(caller, whole)]);
+    return rootOf(difference, size);
   });
+}
+
+/** The square root of a quotient; of rounded sums, which may come out a little below zero where nothing has changed. */
+function rootOf(difference: number, size: number): number {
+  return size === 0 ? (difference > 0 ? Infinity : 0) : Math.sqrt(Math.max(0, difference) / size);
 }
 
 /** The sum of a tensor's values. */

@@ -9,6 +9,12 @@ import type { ActivationDtype } from "./weights.js";
 /** Tokens worth giving a device at once: a GPU is filled by some thousands, a CPU reports its progress. */
 const tokensAtOnce = { gpu: 4096, cpu: 2048 } as const;
 
+/**
+ * The same where X^T X of each batch is added to what there is: the more tokens, the more seldom that is read and
+ * written.
+ */
+const tokensSummed = { gpu: 8192, cpu: 2048 } as const;
+
 /** Bytes of the largest tensor between that is worth it. */
 const roomAtOnce = { gpu: 2 ** 30, cpu: 2 ** 28 } as const;
 
@@ -21,10 +27,14 @@ function bytesOfToken({ intermediateSize, hiddenSize }: LlamaConfig): number {
   return 4 * Math.max(2 * intermediateSize, hiddenSize);
 }
 
-/** Windows for one batch, so that no tensor between is larger than there is room for, or a binding. */
-export function windowsAtOnce(target: Target, config: LlamaConfig, tokens: number): number {
+/**
+ * Windows for one batch, so that no tensor between is larger than there is room for, or a binding. `summed`: whether
+ * statistics of the batch are added to those of others.
+ */
+export function windowsAtOnce(target: Target, config: LlamaConfig, tokens: number, summed = false): number {
   const largest = tokens * bytesOfToken(config);
-  return Math.max(1, Math.min(Math.floor(tokensAtOnce[target.kind] / tokens), Math.floor(roomOf(target) / largest)));
+  const most = (summed ? tokensSummed : tokensAtOnce)[target.kind];
+  return Math.max(1, Math.min(Math.floor(most / tokens), Math.floor(roomOf(target) / largest)));
 }
 
 /**

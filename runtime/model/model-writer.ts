@@ -14,6 +14,7 @@ import {
   type SavedRecipe,
   type StoredPattern,
 } from "./packed.js";
+import { readAhead } from "./read-ahead.js";
 import type { TensorLayout } from "./safetensors-layout.js";
 
 /** A tensor of the model to be written. */
@@ -82,7 +83,7 @@ export async function modelWriter(
     ...writer,
     async copy(name) {
       try {
-        for await (const chunk of plan.source.chunks(name)) await writer.append(name, chunk.bytes);
+        for await (const chunk of readAhead(plan.source.chunks(name))) await writer.append(name, chunk.bytes);
       } catch (error) {
         await writer.discard();
         throw error;

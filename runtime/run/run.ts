@@ -44,7 +44,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   const profiler = options.profile === true ? createProfiler(device) : null;
   const poison = options.poison === true ? await createPoison(device) : null;
   const memory = createMemory(device, {
-    idleLimit: options.idleLimit ?? (device.kind === "gpu" ? 2 ** 31 : 2 ** 28),
+    idleLimit: options.idleLimit ?? (device.kind === "gpu" ? 2 ** 32 : 2 ** 28),
     // poison is recorded before all else of a run
     reuse: poison === null,
     drain() {

@@ -213,7 +213,7 @@ for (const dtype of ["f32", "f16"] as const) {
 
 for (const [name, { source, sizes }] of Object.entries(gradientProducts))
   test(`the gradient ${name}`, async ({ executor, target }) => {
-    for (const schedule of ["matrix", "tiled"] as const)
+    for (const schedule of ["matrix", "vectored", "tiled"] as const)
       await executor.prepare(
         lowerConcrete(programCase(source, sizes, "half", {}, true).graph, target, { schedule }).program,
       );

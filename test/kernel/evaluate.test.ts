@@ -250,6 +250,13 @@ test("subgroup operations join subgroups of four", () => {
     verified([store("output", lane, call("subgroupShuffleXor", [load(lane), u32(1)]))], subgroups),
     [2, 1, 4, 3, 6, 5, 8, 7],
   );
+  assert.equal(
+    verified(
+      [store("output", lane, call("subgroupShuffle", [load(lane), sub(3, builtin("subgroup_lane"))]))],
+      subgroups,
+    ),
+    [4, 3, 2, 1, 8, 7, 6, 5],
+  );
   const partial = verified(
     [
       ifThen(less(builtin("subgroup_index"), 1), [
@@ -274,6 +281,7 @@ test("subgroup operations join subgroups of four", () => {
     ifThen(less(lane, 2), [letIs("s", call("subgroupAdd", [load(lane)]))]),
   ]);
   fails("reads lane 4, which is not active", [letIs("s", call("subgroupShuffleXor", [load(lane), u32(4)]))]);
+  fails("subgroupShuffle in lane 0 reads lane 5", [letIs("s", call("subgroupShuffle", [load(lane), u32(5)]))]);
 });
 
 test("indices out of range are caught", () => {

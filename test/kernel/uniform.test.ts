@@ -92,6 +92,7 @@ test("values agree as far as what they are made of", () => {
     ["the largest of what agrees", call("subgroupMax", [parameter("n", "u32")]), "subgroup"],
     ["the first of the subgroup", call("subgroupBroadcastFirst", [lane]), "subgroup"],
     ["another lane's", call("subgroupShuffleXor", [parameter("n", "u32"), u32(1)]), "none"],
+    ["that of a lane each chooses", call("subgroupShuffle", [parameter("n", "u32"), lane]), "none"],
     ["a sum with what differs", add(u32(1), lane), "none"],
     ["a sum with what agrees less", mul(parameter("n", "u32"), builtin("subgroup_index")), "subgroup"],
     ["a choice by what differs", select(less(lane, 2), u32(1), u32(2)), "none"],

@@ -239,6 +239,12 @@ test("subgroup operations stand in control flow that each subgroup shares", () =
     [ifThen(less(call("subgroupShuffleXor", [load(lane), u32(1)]), f32(2)), [letIs("s", sum)])],
     subgroups,
   );
+  sound([letIs("s", call("subgroupShuffle", [load(lane), mul(builtin("subgroup_index"), 2)]))], subgroups);
+  unsound(
+    "subgroupShuffle stands in control flow that differs within a subgroup",
+    [ifThen(less(lane, 2), [letIs("s", call("subgroupShuffle", [load(lane), u32(0)]))])],
+    subgroups,
+  );
   unsound("a mask that differs", [letIs("s", call("subgroupShuffleXor", [load(0), lane]))], subgroups);
   unsound(
     "the second operand of `and`",

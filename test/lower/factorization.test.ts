@@ -72,6 +72,16 @@ for (const [name, target] of Object.entries(targets)) {
     }
   });
 
+  test(`agree with the evaluator where there are several panels on ${name}`, () => {
+    const sizes = { baseline: [160, 256], "a GPU with subgroups of 32": [328], "a CPU driver": [96] }[name] ?? [];
+    for (const size of sizes)
+      for (const op of ["cholesky", "inverse_lower"] as const) {
+        const graph = factorGraph(op, size);
+        const values = op === "cholesky" ? definite(size) : lower(size);
+        agree(graph, new Map([["a", tensorValue("f32", [size, size], values)]]), target, `${op} ${size}`);
+      }
+  });
+
   test(`eigenvectors agree with the evaluator at awkward sizes on ${name}`, () => {
     for (const size of [1, 2, 5, 16, 33]) {
       const graph = factorGraph("eigenvectors", size);

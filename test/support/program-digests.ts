@@ -143,7 +143,7 @@ for (const target of devices) {
       for (const name of ["gated", "add_linear"])
         tellFunction(library.get(name)!, { ...small, T, B, D: columns, K: columns, M: 40 }, "f32", text, target);
     }
-  for (const schedule of ["matvec", "quads", "matrix", "tiled", "rows", "loops"] as const)
+  for (const schedule of ["matvec", "quads", "matrix", "vectored", "tiled", "rows", "loops"] as const)
     tellFunction(library.get("block")!, small, target.f16 ? "f16" : "f32", "int4(32, asymmetric)", target, {
       schedule,
     });

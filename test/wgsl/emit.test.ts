@@ -329,6 +329,7 @@ test("every operation compiles", async ({ pipelines }) => {
         ),
         ...builtins.map(builtin),
         call("subgroupShuffleXor", [splat(x, 2), u32(1)]),
+        call("subgroupShuffle", [x, u32(1)]),
         call("dot4I8Packed", [i, i]),
         call("countOneBits", [splat(i, 2)]),
         call("dot", [splat(n, 3), splat(n, 3)]),

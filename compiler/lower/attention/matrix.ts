@@ -330,5 +330,12 @@ function loadMatrix(
 }
 
 function storeMatrix(build: KernelBuilder, name: string, array: string, index: Expr, stride: number): void {
-  build.add({ kind: "store_matrix", name, array, index: build.bind("at", index), stride: k.u32(stride) });
+  build.add({
+    kind: "store_matrix",
+    name,
+    array,
+    index: build.bind("at", index),
+    stride: k.u32(stride),
+    columns: false,
+  });
 }

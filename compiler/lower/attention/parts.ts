@@ -7,9 +7,10 @@ import { powerOfTwoFrom, upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
+import { lowestScore } from "../toolkit/reduction.js";
 import { withIndices } from "../toolkit/scalar.js";
 import { combineTeam, soleTeam } from "../toolkit/team.js";
-import { groupAt, laneOf, storeMean } from "./sides.js";
+import { groupAt, laneOf, storeMean, type Keys } from "./sides.js";
 
 /** What parts leave: sums [group, query, part, h], and the highest score and total [group, query, part, 2]. */
 export interface Partial {
@@ -34,6 +35,57 @@ export function partAt(
   parts: number,
 ): Expr {
   return build.bind("part", k.add(k.mul(k.add(k.mul(group, queryCount), query), parts), part));
+}
+
+/**
+ * The keys of one of `parts`, in units of so many: as many units as divide all that there are evenly, so that each part has
+ * some however few.
+ */
+export function partOf(
+  build: KernelBuilder,
+  from: Expr,
+  to: Expr,
+  { unit, parts }: { readonly unit: number; readonly parts: number },
+  part: Expr,
+): Keys {
+  if (parts === 1) return { from: build.bind("first_key", from), to: build.bind("end", to) };
+  const low = build.bind("first_key", from);
+  const length = build.bind("length", k.sub(k.max(to, low), low));
+  const units = k.div(k.add(length, unit * parts - 1), unit * parts);
+  const size = build.bind("part_keys", k.mul(units, unit));
+  const start = build.bind("part_from", k.add(low, k.mul(part, size)));
+  return { from: start, to: build.bind("end", k.min(k.add(start, size), k.add(low, length))) };
+}
+
+/** Where a workgroup is: its queries, from one of a group on, and its part of their keys. */
+export interface PartPlace {
+  readonly group: Expr;
+  readonly first: Expr;
+  readonly queries: number;
+  readonly part: Expr;
+  readonly parts: number;
+}
+
+/** Does `body` where there are keys; a part that has none leaves the state of nothing. */
+export function whereKeys(
+  build: KernelBuilder,
+  attention: Attention,
+  { from, to }: Keys,
+  partial: Partial | null,
+  { group, first, queries, part, parts }: PartPlace,
+  body: () => void,
+): void {
+  if (partial === null) return body();
+  build.when(k.less(from, to), body, () => {
+    for (let query = 0; query < queries; query++) {
+      const position = build.bind("query", k.add(first, query));
+      const isOwn = k.and(k.equal(k.builtin("local_index"), query), k.less(position, attention.queryCount));
+      build.when(isOwn, () => {
+        const row = partAt(build, attention, group, position, part, parts);
+        leaveState(build, partial, row, k.f32(lowestScore), k.f32(0));
+      });
+    }
+  });
 }
 
 /**

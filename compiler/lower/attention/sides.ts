@@ -79,6 +79,39 @@ export interface RowPlace {
   readonly inside: Expr | null;
 }
 
+/** Words that were loaded ahead, in variables. */
+export interface Held {
+  readonly words: Expr;
+  /** Whether the row that they are of is there; null where it always is. */
+  readonly inside: Expr | null;
+}
+
+/**
+ * Makes words that are held those of the rows: 0 where there is none, which is rare. `subgroups`: by a branch that each
+ * subgroup takes or not as a whole, as what comes after it is done by all lanes together.
+ */
+export function ready(build: KernelBuilder, held: readonly Held[], subgroups: boolean): void {
+  const flags = [...new Set(held.flatMap(({ inside }) => (inside === null ? [] : [inside])))];
+  if (flags.length === 0) return;
+  const lacks = k.not(flags.reduce((a, b) => k.and(a, b)));
+  const lacking = subgroups
+    ? k.equal(build.bind("lacking", k.call("subgroupMax", [k.select(lacks, k.u32(1), k.u32(0))])), 1)
+    : lacks;
+  build.when(lacking, () => {
+    for (const { words, inside } of held)
+      if (inside !== null) build.assign(words, k.select(k.splat(inside, 4), words, k.constant(words.type, 0)));
+  });
+}
+
+/** Whether rows of keys lie in their tensor as those of values do in theirs, read by vectors as wide. */
+export function liesAlike(lowering: Lowering, a: Load<Concrete>, b: Load<Concrete>, widths: Widths): boolean {
+  const text = (load: Load<Concrete>, width: number): string => {
+    const { shape, at } = accessOf(lowering, load);
+    return JSON.stringify([load.guarded, width, shape, at.slice(0, -1)]);
+  };
+  return text(a, widths.key) === text(b, widths.value);
+}
+
 /** Rows of a dense float tensor, one for each key, read in vectors. */
 export interface Rows {
   /** Elements of a vector, 4 or 8. */
@@ -87,6 +120,8 @@ export interface Rows {
   readonly at: (key: Expr) => RowPlace;
   /** The words of a vector as they lie in memory, 0 of a row that there is not; and the f32 that they are. */
   readonly load: (row: RowPlace, column: Expr | number) => Expr;
+  /** The same kept in variables, new ones where there are none: nothing waits for the words before they are `ready`. */
+  readonly hold: (row: RowPlace, column: Expr | number, into: Held | null) => Held;
   readonly values: (loaded: Expr) => readonly Expr[];
 }
 
@@ -176,6 +211,17 @@ export function rowsOf(
     load({ start, inside }, column) {
       const loaded = k.loadBuffer(buffer, element, k.add(start, column));
       return inside === null ? loaded : k.select(inside, loaded, 0);
+    },
+    hold({ start, inside }, column, into) {
+      const loaded = k.loadBuffer(buffer, element, k.add(start, column));
+      if (into === null)
+        return {
+          words: build.variable("held", loaded),
+          inside: inside === null ? null : build.variable("held_there", inside),
+        };
+      build.assign(into.words, loaded);
+      if (inside !== null) build.assign(into.inside!, inside);
+      return into;
     },
     values: (loaded) => {
       const part = (vector: Expr, count: number): Expr[] => upTo(count).map((each) => k.component(vector, each));

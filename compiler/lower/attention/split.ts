@@ -1,5 +1,4 @@
 import type { Attention, AttentionEqn } from "../../graph/analysis/attention.js";
-import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
@@ -10,7 +9,7 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
 import { withIndices } from "../toolkit/scalar.js";
 import { combineTeam, type Team } from "../toolkit/team.js";
-import { leaveState, mergeParts, partAt, type Partial } from "./parts.js";
+import { leaveState, partAt, partOf, whereKeys, type Partial, type PartPlace } from "./parts.js";
 import {
   groupAt,
   isKey,
@@ -18,10 +17,12 @@ import {
   keysOfAll,
   laneOf,
   queryElement,
+  ready,
   rowsOf,
   scoreOf,
   storeMean,
   type Group,
+  type Held,
   type Rows,
   type Side,
   type Widths,
@@ -33,6 +34,7 @@ import {
  */
 export interface SplitShape {
   readonly kind: "attention";
+  readonly by: "workgroup";
   readonly lanes: number;
   /** Queries of one group that a workgroup takes. */
   readonly queries: number;
@@ -40,40 +42,18 @@ export interface SplitShape {
   readonly tile: number;
   /** Workgroups among which the keys of a query are divided. */
   readonly parts: number;
+  /** Whether a tile's vectors are loaded while the one before is worked on: 0 or 1. */
+  readonly ahead: number;
 }
 
-/** Queries that a lane keeps elements and sums of. */
-const mostQueries = 4;
-
-/** Workgroups that fill a large GPU, and keys that are worth one of their own. */
-const enoughWorkgroups = 528;
-const keysOfPart = 128;
-/** Keys up to which a second kernel, to merge two parts, costs more than it saves. */
-const fewKeys = 512;
-
-/**
- * What may be tried on a device, the best guess first; empty where its workgroup memory holds none. `keys`: as many as
- * there can be.
- */
-export function splitCuts(attention: Attention, widths: Widths, keys: number, target: Target): readonly SplitShape[] {
-  const lanes = Math.min(256, target.maxInvocations);
-  if (Math.max(attention.sizes.key / widths.key, attention.sizes.value / widths.value) > lanes) return [];
-  const queries = Math.min(mostQueries, attention.queryCount);
-  const workgroups = attention.groupCount * Math.ceil(attention.queryCount / queries);
-  const most = Math.max(1, Math.min(64, Math.ceil(keys / keysOfPart)));
-  const parts = keys <= fewKeys ? 1 : Math.max(1, Math.min(most, Math.ceil(enoughWorkgroups / workgroups)));
-  const fits = (shape: SplitShape): boolean =>
-    shape.tile * shape.queries <= lanes && bytesOf(attention, widths, shape) <= target.maxWorkgroupMemory;
-  const tiles = [64, 32, 16].map((tile): SplitShape => ({ kind: "attention", lanes, queries, tile, parts }));
-  const best = tiles.find(fits);
-  if (best === undefined) return [];
-  const others = [
-    ...tiles,
-    ...[1, 2, 4, 8, 16, 32, 64].filter((each) => each <= most).map((each) => ({ ...best, parts: each })),
-    ...[1, 2].filter((each) => each < queries).map((each) => ({ ...best, queries: each })),
-  ];
-  const texts = [best, ...others].map((shape) => JSON.stringify(shape));
-  return [best, ...others].filter((shape, at) => fits(shape) && texts.indexOf(texts[at]!) === at);
+/** Whether a shape can be made for an attention. */
+export function splitFits(attention: Attention, widths: Widths, shape: SplitShape, target: Target): boolean {
+  const { sizes } = attention;
+  return (
+    Math.max(sizes.key / widths.key, sizes.value / widths.value) <= shape.lanes &&
+    shape.tile * shape.queries <= shape.lanes &&
+    bytesOf(attention, widths, shape) <= target.maxWorkgroupMemory
+  );
 }
 
 /** Elements of the array that partial sums of scores, and at the end of values, are exchanged through. */
@@ -90,45 +70,8 @@ function bytesOf(attention: Attention, widths: Widths, shape: SplitShape): numbe
 /** Between the partial sums of neighbouring scores: odd, so that they lie in different banks. */
 const scoreStride = (lanes: number): number => lanes | 1;
 
-/** The kernels of an attention that is split, and the memory between them. */
-export interface SplitKernels {
-  readonly kernels: readonly Kernel[];
-  readonly scratch: readonly Storage[];
-}
-
-/**
- * Attention of few queries, bound by the reading of keys and values: each row is read once for all queries of a
- * workgroup. Where one workgroup a group would leave most of a GPU idle, several divide the keys that there are, each
- * keeps its highest score, total and sums, and a second kernel merges them.
- */
+/** Attention of few queries, bound by the reading of keys and values: each row is read once for all of a workgroup. */
 export function splitAttention(
-  lowering: Lowering,
-  eqn: AttentionEqn,
-  attention: Attention,
-  widths: Widths,
-  shape: SplitShape,
-): SplitKernels {
-  if (shape.parts === 1) return { kernels: [walk(lowering, eqn, attention, widths, shape, null)], scratch: [] };
-  const rows = attention.groupCount * attention.queryCount * shape.parts;
-  const scratchOf = (what: string, elements: number): Storage => ({
-    name: `${lowering.nameOf(eqn)}_${what}.${eqn.out}`,
-    bytes: Math.ceil((4 * elements) / 16) * 16,
-    role: "temporary",
-  });
-  const partial: Partial = {
-    sums: scratchOf("sums", rows * attention.sizes.value),
-    states: scratchOf("states", 2 * rows),
-  };
-  return {
-    kernels: [
-      walk(lowering, eqn, attention, widths, shape, partial),
-      mergeParts(lowering, eqn, attention, shape, partial),
-    ],
-    scratch: [partial.sums, partial.states],
-  };
-}
-
-function walk(
   lowering: Lowering,
   eqn: AttentionEqn,
   attention: Attention,
@@ -146,26 +89,9 @@ function walk(
     const group = groupAt(lowering.environment(build), attention, grid.z);
     const first = build.bind("first", k.mul(grid.y, count));
     const all = keysOfAll(group, attention, first, count);
-    const { from, to } = partOf(build, all.from, all.to, shape, grid.x);
-    if (partial === null) return part(group, first, from, to);
-    build.when(
-      k.less(from, to),
-      () => part(group, first, from, to),
-      () => {
-        for (let query = 0; query < count; query++) {
-          const position = build.bind("query", k.add(first, query));
-          build.when(k.and(k.equal(local, query), k.less(position, queryCount)), () =>
-            leaveState(
-              build,
-              partial,
-              partAt(build, attention, grid.z, position, grid.x, parts),
-              k.f32(lowestScore),
-              k.f32(0),
-            ),
-          );
-        }
-      },
-    );
+    const keys = partOf(build, all.from, all.to, { unit: tile, parts }, grid.x);
+    const place: PartPlace = { group: grid.z, first, queries: count, part: grid.x, parts };
+    whereKeys(build, attention, keys, partial, place, () => part(group, first, keys.from, keys.to));
   };
   const part = (group: Group, first: Expr, from: Expr, to: Expr): void => {
     const last = build.bind("last", k.sub(k.max(to, 1), 1));
@@ -210,14 +136,26 @@ function walk(
       width: widths.value,
     });
 
+    const tileAt = (start: Expr) => ({ start, last, tile });
+    const ahead = shape.ahead === 1;
+    const heldKeys = ahead ? rowsOfTile(build, keys, keySide, tileAt(from), []) : null;
+    const heldValues = ahead ? rowsOfTile(build, values, valueSide, tileAt(from), []) : null;
     build.loop(
       "tile",
       from,
       to,
       (start) => {
         // loads first, so that all are under way together
-        const keyRows = rowsOfTile(build, keys, keySide, { start, last, tile });
-        const valueRows = rowsOfTile(build, values, valueSide, { start, last, tile });
+        const keyRows = heldKeys ?? rowsOfTile(build, keys, keySide, tileAt(start), null);
+        const valueRows = heldValues ?? rowsOfTile(build, values, valueSide, tileAt(start), null);
+        const next = tileAt(k.add(start, tile));
+        const areReady = (rows: readonly TileRow[]): void =>
+          ready(
+            build,
+            rows.flatMap(({ held }) => held ?? []),
+            false,
+          );
+        areReady(keyRows);
         const multiply = (): void =>
           keyRows.forEach(({ row, loaded, inside }) => {
             const store = (): void => {
@@ -239,6 +177,7 @@ function walk(
           });
         if (keySide.busy === null) multiply();
         else build.when(keySide.busy, multiply);
+        if (heldKeys !== null) rowsOfTile(build, keys, keySide, next, heldKeys);
         build.barrier();
 
         const key = build.bind("key", k.add(start, ownKey));
@@ -271,6 +210,7 @@ function walk(
         else build.when(isPair, leave);
         build.barrier();
 
+        areReady(valueRows);
         const scale = upTo(count).map((query) => build.bind("below", k.loadShared(belows, "f32", k.u32(query))));
         sums.forEach((row, query) => row.forEach((value) => build.assign(value, k.mul(value, scale[query]!))));
         const add = (): void =>
@@ -287,6 +227,7 @@ function walk(
           });
         if (valueSide.busy === null) add();
         else build.when(valueSide.busy, add);
+        if (heldValues !== null) rowsOfTile(build, values, valueSide, next, heldValues);
       },
       tile,
     );
@@ -357,34 +298,35 @@ function walk(
   });
 }
 
-/** The keys of one part: as many tiles as divides all that there are evenly, so that each has some however few. */
-function partOf(
-  build: KernelBuilder,
-  from: Expr,
-  to: Expr,
-  { tile, parts }: SplitShape,
-  part: Expr,
-): { readonly from: Expr; readonly to: Expr } {
-  if (parts === 1) return { from: build.bind("first_key", from), to: build.bind("end", to) };
-  const low = build.bind("first_key", from);
-  const length = build.bind("length", k.sub(k.max(to, low), low));
-  const tiles = k.div(k.add(length, tile * parts - 1), tile * parts);
-  const size = build.bind("part_keys", k.mul(tiles, tile));
-  const start = build.bind("part_from", k.add(low, k.mul(part, size)));
-  return { from: start, to: build.bind("end", k.min(k.add(start, size), k.add(low, length))) };
+/** A lane's vector of the row of a tile. */
+interface TileRow {
+  /** In the tile. */
+  readonly row: Expr;
+  readonly loaded: Expr;
+  /** Where it was loaded ahead. */
+  readonly held: Held | null;
+  /** Whether the tile has it; null where it always has. */
+  readonly inside: Expr | null;
 }
 
-/** A lane's vectors of the rows of a tile. Rows past the last key are the last: their weight is 0. */
+/**
+ * A lane's vectors of the rows of a tile. Rows past the last key are the last: their weight is 0. `into`: null for what is
+ * used at once, else what it is held in, in new variables where there are none.
+ */
 function rowsOfTile(
   build: KernelBuilder,
   rows: Rows,
   side: Side,
   { start, last, tile }: { readonly start: Expr; readonly last: Expr; readonly tile: number },
-): readonly { readonly row: Expr; readonly loaded: Expr; readonly inside: Expr | null }[] {
+  into: readonly TileRow[] | null,
+): readonly TileRow[] {
   return upTo(Math.ceil(tile / side.rows)).map((step) => {
     const row = build.bind("tile_row", k.add(side.row, step * side.rows));
     const inside = (step + 1) * side.rows > tile ? build.bind("in_tile", k.less(row, tile)) : null;
     const key = build.bind("row_key", k.min(k.add(start, row), last));
-    return { row, inside, loaded: build.bind("loaded", rows.load(rows.at(key), side.column)) };
+    const place = rows.at(key);
+    if (into === null) return { row, inside, loaded: build.bind("loaded", rows.load(place, side.column)), held: null };
+    const held = rows.hold(place, side.column, into[step]?.held ?? null);
+    return { row, inside, loaded: held.words, held };
   });
 }

@@ -12,6 +12,9 @@ export interface ScanOptions {
   readonly block?: number;
   /** Where a row's columns are kept while a block walks over them. */
   readonly memory?: Blocking["memory"];
+  /** Invocations that share a row, and rows of a workgroup at most, where rows are kept in workgroup memory. */
+  readonly lanes?: number;
+  readonly rows?: number;
 }
 
 /** How a columnwise scan is cut into blocks. */
@@ -55,6 +58,20 @@ export function keptElements(slot: Slot, block: number): number {
       ? block
       : elementCount(slot.shape);
 }
+
+/**
+ * Elements from row to row of a slot in workgroup memory: where several rows share a subgroup, so many more that their
+ * lanes meet in no bank.
+ */
+export function rowPitch(slot: Slot, { block, lanes, rows }: Pick<Blocking, "block" | "lanes" | "rows">): number {
+  const elements = keptElements(slot, block);
+  return rows > 1 && lanes < banks && elements >= banks
+    ? elements + ((((lanes - elements) % banks) + banks) % banks)
+    : elements;
+}
+
+/** Banks of workgroup memory, of four bytes each. */
+const banks = 32;
 
 /** Bytes of exchange arrays that a row may need. */
 export const exchangeBytes = (lanes: number): number => (lanes === 1 ? 0 : 4 * 4 * lanes);

@@ -4,11 +4,12 @@ import type { ConcreteGraph, ValueId } from "../../graph/graph.js";
 import { scalarLoads } from "../../graph/scalar.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
-import { exchangeBytes, keptElements, type Blocking, type ScanOptions } from "./blocking.js";
+import { exchangeBytes, rowPitch, type Blocking, type ScanOptions } from "./blocking.js";
 import { columnwiseScan, type ColumnwiseScan } from "./columnwise.js";
 
-/** Invocations that share a row in workgroup memory. */
+/** Invocations that share a row in workgroup memory, and rows of a workgroup, the most wanted first. */
 const rowLanes = 32;
+const rowCounts = [4, 2, 1] as const;
 
 /** A scan as blocks run it. */
 export interface BlockedScan {
@@ -51,13 +52,15 @@ function cutScan(
   const block = Math.ceil(Math.max(1, Math.min(wanted, shape.to - shape.from)) / shape.group) * shape.group;
   if (memory === "storage")
     return { shape, blocking: { block, rows: Math.min(16, target.maxInvocations), lanes: 1, memory } };
+  const lanes = options.lanes ?? rowLanes;
   for (let length = block; length >= 1; length = shorter(length, shape.group)) {
-    for (const rows of [4, 2, 1]) {
-      if (rows * rowLanes <= target.maxInvocations && workgroupBytes(shape, length) * rows <= target.maxWorkgroupMemory)
-        return { shape, blocking: { block: length, rows, lanes: rowLanes, memory } };
+    for (const rows of options.rows === undefined ? rowCounts : [options.rows]) {
+      const blocking: Blocking = { block: length, rows, lanes, memory };
+      if (rows * lanes <= target.maxInvocations && workgroupBytes(shape, blocking) <= target.maxWorkgroupMemory)
+        return { shape, blocking };
     }
   }
-  return `a row takes ${counted(workgroupBytes(shape, shape.group), "byte")} of workgroup memory, and the device has ${target.maxWorkgroupMemory}`;
+  return `a row takes ${counted(workgroupBytes(shape, { block: shape.group, rows: 1, lanes, memory }), "byte")} of workgroup memory, and the device has ${target.maxWorkgroupMemory}`;
 }
 
 /** Half the length in whole groups; 0 where there is less than a group left. */
@@ -65,10 +68,10 @@ function shorter(length: number, group: number): number {
   return Math.floor(length / 2 / group) * group;
 }
 
-function workgroupBytes(shape: ColumnwiseScan, block: number): number {
+function workgroupBytes(shape: ColumnwiseScan, blocking: Blocking): number {
   // arrays are rounded up to 16 bytes
   return [...shape.states, ...shape.values].reduce(
-    (sum, slot) => sum + Math.ceil(keptElements(slot, block) / 4) * 16,
-    exchangeBytes(rowLanes),
+    (sum, slot) => sum + Math.ceil((blocking.rows * rowPitch(slot, blocking)) / 4) * 16,
+    blocking.rows * exchangeBytes(blocking.lanes),
   );
 }

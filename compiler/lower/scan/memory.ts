@@ -8,7 +8,7 @@ import type { Concrete } from "../../types/type.js";
 import { bufferElement } from "../toolkit/builder.js";
 import { flatten, lowerIndex, type Environment } from "../toolkit/scalar.js";
 import type { Slot } from "./columnwise.js";
-import { keptElements, type BlockContext } from "./blocking.js";
+import { keptElements, rowPitch, type BlockContext } from "./blocking.js";
 
 /** The memory of the slots of one kernel. */
 export interface BlockMemory {
@@ -58,7 +58,7 @@ export function createMemory(context: BlockContext, storageOf: (slot: Slot) => S
   const all = [...shape.states, ...shape.values];
   for (const slot of all)
     if (inArray(slot))
-      arrays.set(slot, build.array(slot.name, elementOf(slot), blocking.rows * keptElements(slot, blocking.block)));
+      arrays.set(slot, build.array(slot.name, elementOf(slot), blocking.rows * rowPitch(slot, blocking)));
 
   const reading = new Set<Slot>();
   const writing = new Set<Slot>();
@@ -76,8 +76,7 @@ export function createMemory(context: BlockContext, storageOf: (slot: Slot) => S
     build.view(storageOf(slot), elementOf(slot), access);
   const globalAt = (slot: Slot, position: Expr): Expr => k.add(k.mul(row, size(slot)), position);
   /** The offset of an element in the array of a slot; `column` is in the block. */
-  const arrayAt = (slot: Slot, position: Expr): Expr =>
-    k.add(k.mul(team, keptElements(slot, blocking.block)), position);
+  const arrayAt = (slot: Slot, position: Expr): Expr => k.add(k.mul(team, rowPitch(slot, blocking)), position);
   const read = (slot: Slot, position: Expr): Expr => {
     if (!inArray(slot))
       return decode(slot, k.loadBuffer(global(slot, "read"), elementOf(slot), globalAt(slot, position)));
@@ -183,7 +182,8 @@ export function createMemory(context: BlockContext, storageOf: (slot: Slot) => S
       const count = slot.keep === "number" ? 1 : keptElements(slot, blocking.block);
       each(count, (local) => {
         const inside = and(context.inside, inTensor(slot, local));
-        const to = (value: Expr): void => build.add(k.storeShared(array, k.add(k.mul(team, count), local), value));
+        const to = (value: Expr): void =>
+          build.add(k.storeShared(array, slot.keep === "number" ? team : arrayAt(slot, local), value));
         const from = (): void => to(initial(slot, slot.keep === "columns" ? k.add(first, local) : local));
         if (inside === null) from();
         else build.when(inside, from, () => to(k.constant(elementOf(slot), 0)));

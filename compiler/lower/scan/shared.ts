@@ -86,7 +86,7 @@ function sharedReduce(
   const team: Team = {
     lanes: blocking.lanes,
     lane,
-    among: { team: which, teams: blocking.rows },
+    among: { team: which, teams: blocking.rows, shuffles: true },
     hint: "exchange",
     arrays,
   };

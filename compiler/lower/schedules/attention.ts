@@ -2,10 +2,16 @@ import { attentionOf, mayLeaveGaps, type Attention, type AttentionEqn } from "..
 import { intervalOf, withRanges } from "../../graph/analysis/ranges.js";
 import type { Eqn } from "../../graph/graph.js";
 import type { Concrete } from "../../types/type.js";
+import {
+  attentionCuts,
+  cutAttention,
+  shapeFits,
+  type AttentionKernels,
+  type AttentionShape,
+} from "../attention/cuts.js";
 import { matrixAttention, matrixAttentionOf } from "../attention/matrix.js";
 import { quadAttention, quadAttentionApplies } from "../attention/quads.js";
 import { rowWidth, type Widths } from "../attention/sides.js";
-import { splitAttention, splitCuts, type SplitKernels, type SplitShape } from "../attention/split.js";
 import { kernelStep, type Lowered } from "../lowered.js";
 import { boundsOf } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -26,7 +32,7 @@ export function attention(lowering: Lowering, eqn: Eqn<Concrete>, wanted: Wanted
     return one(quadAttention(lowering, found.eqn, attention, widths));
   const matrix = matrixAttentionOf(lowering, attention, widths);
   if (matrix !== null) return one(matrixAttention(lowering, found.eqn, attention, matrix));
-  const [best, ...others] = splitCuts(attention, widths, found.keys, target);
+  const [best, ...others] = attentionCuts(attention, widths, found.keys, target);
   if (best === undefined) return null;
   const { schedule, choices } = wanted;
   const chosen =
@@ -35,8 +41,8 @@ export function attention(lowering: Lowering, eqn: Eqn<Concrete>, wanted: Wanted
       : typeof schedule !== "string" && schedule.kind === "attention"
         ? schedule
         : null;
-  const by = (shape: SplitShape): SplitKernels => splitAttention(lowering, found.eqn, attention, widths, shape);
-  const made = chosen === null ? null : by(chosen);
+  const by = (shape: AttentionShape): AttentionKernels => cutAttention(lowering, found.eqn, attention, widths, shape);
+  const made = chosen === null || !shapeFits(attention, widths, chosen, target) ? null : by(chosen);
   const { kernels, scratch } = made?.kernels.every((kernel) => fits(lowering, kernel)) === true ? made : by(best);
   return { steps: kernels.map(kernelStep), scratch, notes: [] };
 }
@@ -51,7 +57,7 @@ export function attentionCandidates(
   const { target } = lowering;
   if (target.kind === "cpu" && quadAttentionApplies(target)) return null;
   if (matrixAttentionOf(lowering, found.attention, found.widths) !== null) return null;
-  const cuts = splitCuts(found.attention, found.widths, found.keys, target);
+  const cuts = attentionCuts(found.attention, found.widths, found.keys, target);
   return cuts.length < 2 ? null : { key: keyOf(lowering, found), cuts };
 }
 

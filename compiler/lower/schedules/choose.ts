@@ -4,6 +4,7 @@ import { extent, boundingRange, intervalOf, withRanges, type Bounds } from "../.
 import { children, constantOf, scalarLoads, withoutCasts, type scalarReductions } from "../../graph/scalar.js";
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
+import type { Target } from "../../target.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { matrixOf } from "../product/matrix-sides.js";
 import { productOf, type Product } from "../../graph/analysis/product.js";
@@ -24,6 +25,7 @@ import { quads, quadsApply, quadCuts } from "./quads.js";
 import { rows, rowShape, type RowShape, type RowTeams } from "./rows.js";
 import { decodedRows, unpacked } from "./unpacked.js";
 import { tiled, tiledApplies, tiledCuts } from "./tiled.js";
+import { vectored, vectoredCuts, vectoredSides, vectorTileFits } from "./vectored.js";
 
 /** The schedules, from the most special. `loops` takes everything. */
 export const schedules = [
@@ -32,6 +34,7 @@ export const schedules = [
   "matvec",
   "quads",
   "matrix",
+  "vectored",
   "tiled",
   "unpacked",
   "rows",
@@ -129,7 +132,14 @@ interface FoundProduct {
   readonly whole: boolean;
 }
 
-const productSchedules = ["dot", "matvec", "quads", "matrix", "tiled"] as const satisfies readonly ProductSchedule[];
+const productSchedules = [
+  "dot",
+  "matvec",
+  "quads",
+  "matrix",
+  "vectored",
+  "tiled",
+] as const satisfies readonly ProductSchedule[];
 
 function productIn(lowering: Lowering, eqn: Eqn<Concrete>): FoundProduct | null {
   if (eqn.kind !== "map" && eqn.kind !== "update") return null;
@@ -173,6 +183,7 @@ const sumsSeveral: { readonly [K in ProductSchedule]: boolean } = {
   matvec: false,
   quads: false,
   matrix: true,
+  vectored: false,
   tiled: true,
 };
 
@@ -212,6 +223,10 @@ function cutsOf(
   const work = product.sizes.m * product.sizes.n * reductionLength(product.terms[0]!.reduce);
   if (schedule === "quads") return quadsApply(product, target) && (forced || work >= tileWork) ? quadCuts(product) : [];
   if (schedule === "matrix") return matrices();
+  if (schedule === "vectored") {
+    const sides = forced || vectorsPay(product, target) ? vectoredSides(lowering, eqn, product) : null;
+    return sides === null ? [] : vectoredCuts(eqn, product, sides, target);
+  }
   if (!forced && (product.sizes.m < 2 || work < tileWork)) return [];
   return tiledApplies(lowering, product, eqn) ? tiledCuts(product, target) : [];
 }
@@ -246,6 +261,12 @@ function kernelOf(
       return eqn.kind === "map" && matvecApplies(product, target) ? matvec(lowering, eqn, product, cut) : null;
     case "quads":
       return !leftReduces(product) && quadsApply(product, target) ? quads(lowering, eqn, product, cut) : null;
+    case "vectored": {
+      const sides = leftReduces(product) ? null : vectoredSides(lowering, eqn, product);
+      return sides === null || !vectorTileFits(cut, sides, target)
+        ? null
+        : vectored(lowering, eqn, product, sides, cut);
+    }
     case "tiled":
       return !leftReduces(product) && tiledApplies(lowering, product, eqn) ? tiled(lowering, eqn, product, cut) : null;
     default:
@@ -262,6 +283,11 @@ export function fits(lowering: Lowering, kernel: Kernel): boolean {
     memory <= lowering.target.maxWorkgroupMemory &&
     invocations <= lowering.target.maxInvocations
   );
+}
+
+/** Tiles of vectors are large: they pay where several of them are filled, on what has lanes for them. */
+function vectorsPay({ sizes }: Product, target: Target): boolean {
+  return target.kind === "gpu" && sizes.m >= 32 && sizes.n >= 32;
 }
 
 /** Shared reductions pay where rows are long, and where an invocation an element would repeat them or be few. */

@@ -1,7 +1,6 @@
 /** The elements of a product by matrices, and sums of parts of its columns that a second kernel adds up. */
 import type { Product } from "../../graph/analysis/product.js";
-import type { Eqn, Scalar } from "../../graph/graph.js";
-import { children } from "../../graph/scalar.js";
+import type { Eqn } from "../../graph/graph.js";
 import type { Storage } from "../../graph/storage.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
@@ -12,7 +11,8 @@ import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispa
 import type { Lowering } from "../toolkit/lowering.js";
 import { bindPosition, boundsOf } from "../toolkit/positions.js";
 import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
-import { addsEverywhere, elementFor, storeElement } from "../toolkit/store.js";
+import { storeElement } from "../toolkit/store.js";
+import { four, storesVectors, vectorPlaces } from "../toolkit/vector-store.js";
 
 export type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
@@ -28,10 +28,19 @@ export interface ElementPlaces {
   readonly token: (m: Expr) => Environment;
   /** Stores an element, given the sums of all terms. */
   readonly store: (sums: readonly Expr[], m: Expr, n: Expr) => void;
-  /** Computes an element, and gives what stores it. */
-  readonly compute: (sums: readonly Expr[], m: Expr, n: Expr) => () => void;
-  /** Whether an element is made of more that is in memory than the sums. */
+  /** How four neighbours along n are stored at once; null where they do not lie so. */
+  readonly vectors: () => VectorElements | null;
+}
+
+/** Four neighbours along n. */
+export interface VectorElements {
+  /** Whether something is added to what is there. */
   readonly loads: boolean;
+  /**
+   * Computes those from row m and column n, a multiple of four, on, given vectors of the sums of all terms; what is
+   * returned stores them.
+   */
+  readonly prepare: (sums: readonly Expr[], m: Expr, n: Expr) => () => void;
 }
 
 /** The places of a batch's elements (`batchAt`: u32) in a kernel that is being built. */
@@ -46,27 +55,47 @@ export function elementsOf(
   const ranges = (axes: readonly number[]) => axes.map((axis) => eqn.indices[axis]!);
   const batch = bindPosition(lowering.environment(build), ranges(product.batch), bounds, batchAt);
   const token = (m: Expr): Environment => bindPosition(batch, ranges(product.m), bounds, m);
-  const at = (sums: readonly Expr[], m: Expr, n: Expr): Environment =>
-    withKnown(
-      withIndices(token(m), [[eqn.indices[product.n]!.index, n]]),
-      // what is added to the first is in its sum
-      product.terms.map((term, index) => [term.reduce, sums[index] ?? k.f32(0)] as const),
-    );
-  const sums = new Set<Scalar<Concrete>>(product.terms.map(({ reduce }) => reduce));
-  const loadsBeside = (node: Scalar<Concrete>): boolean =>
-    !sums.has(node) && (node.kind === "load" || children(node).some(loadsBeside));
+  const nIndex = eqn.indices[product.n]!.index;
+  const vectors = (): VectorElements | null => {
+    if (!storesVectors(lowering, eqn)) return null;
+    const places = vectorPlaces(lowering, build, eqn);
+    const loads = eqn.kind === "update" && eqn.op === "add";
+    return {
+      loads,
+      prepare(sums, m, n) {
+        const tokens = token(m);
+        const environments = upTo(four).map((at) =>
+          withKnown(
+            withIndices(tokens, [[nIndex, k.add(n, at)]]),
+            product.terms.map((term, t) => [term.reduce, sums[t] === undefined ? k.f32(0) : k.component(sums[t], at)]),
+          ),
+        );
+        const place = places.place(environments[0]!);
+        const before = loads ? build.bind("before", places.load(place)) : null;
+        const values = environments.map((environment) => build.bind("value", lowerScalar(environment, eqn.body)));
+        return () =>
+          places.store(
+            place,
+            values.map((value, at) => {
+              const own = k.convert(places.element, value);
+              return before === null ? own : k.add(k.component(before, at), own);
+            }),
+          );
+      },
+    };
+  };
   return {
     batch,
     token,
-    store(found, m, n) {
-      const environment = at(found, m, n);
+    vectors,
+    store(sums, m, n) {
+      const environment = withKnown(
+        withIndices(token(m), [[nIndex, n]]),
+        // what is added to the first is in its sum
+        product.terms.map((term, at) => [term.reduce, sums[at] ?? k.f32(0)] as const),
+      );
       storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
     },
-    compute(found, m, n) {
-      const environment = at(found, m, n);
-      return elementFor(lowering, environment, eqn, lowerScalar(environment, eqn.body));
-    },
-    loads: loadsBeside(eqn.body) || addsEverywhere(lowering, eqn),
   };
 }
 

@@ -35,12 +35,8 @@ export interface MatrixTile {
   readonly left?: "memory";
   /** Results leave one matrix at a time: half the workgroup memory, of which they may take more than the slices do. */
   readonly strip?: "narrow";
-  /**
-   * Elements of a strip that an invocation computes before it stores the first of them, where they are made of more that is
-   * in memory than the sums: their loads are under way together. Without it one is loaded, computed and stored after the
-   * other.
-   */
-  readonly elements?: 4;
+  /** Results are stored four neighbours at a time, where they lie so. */
+  readonly store?: "vectors";
 }
 
 export type TripTile = MatrixTile & { readonly trip: number };
@@ -76,6 +72,9 @@ const trips = (of: MatrixTile, trip: number, left?: "memory"): MatrixTile => ({
   trip,
   ...(left === undefined ? {} : { left }),
 });
+
+/** A tile of many results, whose stores would else take as long as half its products. */
+const inVectors = (of: MatrixTile): MatrixTile => ({ ...of, store: "vectors" });
 
 /** A tile whose results leave one matrix at a time. */
 const stripped = (of: MatrixTile): MatrixTile => ({ ...of, strip: "narrow" });
@@ -119,7 +118,7 @@ function usual(product: Product, sides: MatrixProduct, together: number): readon
     return [...(tiles(product, wide) >= manyTiles ? many : []), ...divided, narrow, ...small];
   }
   if (m <= 32) return [terms === 1 ? tile(32, 32, [1, 2, 4], 128) : tile(32, 16, [1, 1, 8], 128), ...small];
-  const large = terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64);
+  const large = inVectors(terms === 1 ? tile(128, 128, [2, 2, 2], 64) : tile(128, 64, [2, 2, 2], 64));
   if (m <= 64 && terms === 1 && tiles(product, square) >= manyTiles) return [square, ...middle];
   if (m <= 64 && held && terms === 1 && sides.left.inner >= leastDividedOf64)
     return [stripped(trips(tile(64, 128, [2, 4, 1], 64, 3, 4), 128)), ...middle];
@@ -127,7 +126,7 @@ function usual(product: Product, sides: MatrixProduct, together: number): readon
   // both sides read across, the gradient of a weight: long sums for few elements, so that what a large tile has too
   // much of costs more than the reads of small ones (bench/h100.md)
   const across = rights.every((side) => side.along === "outer") && sides.left.along === "outer" && terms === 1;
-  const half = tile(128, 64, [2, 2, 2], 64);
+  const half = inVectors(tile(128, 64, [2, 2, 2], 64));
   const smaller = [half, square];
   const filling = smaller
     .filter((each) => across && tiles(product, each) >= enoughTiles)
@@ -178,7 +177,6 @@ function others({ sizes }: Product): readonly MatrixTile[] {
       tile(32, 64, [1, 4, 2], 64),
     ];
   return [
-    { ...tile(128, 128, [2, 2, 2], 64), elements: 4 },
     tile(128, 128, [2, 2, 1], 32, 2),
     tile(128, 128, [2, 4, 1], 32, 2),
     tile(128, 128, [2, 4, 2], 64),

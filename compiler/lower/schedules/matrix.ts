@@ -3,8 +3,6 @@ import { hasSymmetricBody } from "../../graph/analysis/symmetric.js";
 import { constantOf } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
-import { matrixSize } from "../../target.js";
-import { upTo } from "../../types/shape.js";
 import { passesOf, type MatrixProduct } from "../product/matrix-sides.js";
 import { summedColumns } from "../product/summed-columns.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
@@ -12,8 +10,9 @@ import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { elementsOf, partialSums, type Elements, type MatrixKernels } from "./matrix-parts.js";
-import { matricesOf, stripMatrices, stripStride, workgroupVectors, type MatrixTile } from "./matrix-tile.js";
+import { workgroupVectors, type MatrixTile } from "./matrix-tile.js";
 import type { Results, TileContext } from "./matrix-context.js";
+import { writeResults } from "./matrix-results.js";
 import { accumulate, resultsOf } from "./matrix-walk.js";
 
 /** Tokens from which on a tile that is mostly padding costs less than reading the activations again for every row. */
@@ -100,9 +99,9 @@ export function matrix(
         if (partial === null) around.store(sums, atM, atN);
         else partial.leave(build, outer, sums, atM, atN);
       };
-      const compute = tile.elements !== undefined && partial === null && around.loads ? around.compute : null;
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
-      writeResults(context, results(), { m, n, group, mirrored, finish, compute });
+      const vectors = partial === null && tile.store === "vectors" ? around.vectors() : null;
+      writeResults(context, results(), { m, n, group, mirrored, finish, vectors });
     };
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
     else work();
@@ -146,140 +145,4 @@ function tileAt(
     build.bind("tile_m", k.add(k.mul(band, bandRows), k.rem(inBand, height))),
     build.bind("tile_n", k.div(inBand, height)),
   ];
-}
-
-interface Writing {
-  readonly m: number;
-  readonly n: number;
-  /** Index of the subgroup. */
-  readonly group: Expr;
-  /** Whether each element stands at its mirror place, too; null for never. */
-  readonly mirrored: Expr | null;
-  /** Stores the element of row m and column n, given the sums of all terms. */
-  readonly finish: (sums: readonly Expr[], m: Expr, n: Expr) => void;
-  /** Where several elements are computed before the first is stored: computes one, and gives what stores it. */
-  readonly compute: ((sums: readonly Expr[], m: Expr, n: Expr) => () => void) | null;
-}
-
-/**
- * The results through workgroup memory, a strip of each subgroup's matrices at a time, and from there to their places.
- * Subgroups that took parts of k share the strip that they all add to.
- */
-function writeResults(
-  { build, array, tile, size, lanes, firstM, firstN, ownM, ownN, partOfK }: TileContext,
-  results: Results,
-  writing: Writing,
-): void {
-  const { m, n, group, mirrored, finish, compute } = writing;
-  const together = stripMatrices(tile);
-  const width = together * matrixSize;
-  const stride = stripStride(tile);
-  const { elements: atOnce = 1 } = tile;
-  const parts = tile.subgroups[2];
-  const alike = tile.subgroups[0] * tile.subgroups[1];
-  const [matricesM, matricesN] = matricesOf(tile);
-  const strips = upTo(results.length).map((term) => term * (size / lanes) * matrixSize * stride);
-  const strip = build.bind("strip_start", k.mul(group, matrixSize * stride));
-  const shared = partOfK === null ? strip : build.bind("shared_strip", k.mul(k.rem(group, alike), matrixSize * stride));
-  const lane = build.bind("lane", k.builtin("subgroup_lane"));
-  const first = partOfK === null ? lane : build.bind("first", k.add(lane, k.mul(partOfK, lanes)));
-  for (const i of upTo(matricesM))
-    for (let j = 0; j < matricesN; j += together) {
-      results.forEach((term, t) =>
-        upTo(together).forEach((next) =>
-          build.add({
-            kind: "store_matrix",
-            name: term[i]![j + next]!,
-            array,
-            index: build.bind("at", k.add(strip, strips[t]! + (next * matrixSize) / 4)),
-            stride: k.u32(stride),
-          }),
-        ),
-      );
-      build.barrier();
-      const top = build.bind("top", k.add(k.add(firstM, ownM), i * matrixSize));
-      const side = build.bind("side", k.add(k.add(firstN, ownN), j * matrixSize));
-      const sumsAt = (row: Expr, column: Expr): readonly Expr[] => {
-        const at = build.bind("at", k.add(shared, k.add(k.mul(row, stride), k.div(column, 4))));
-        const which = build.bind("which", k.rem(column, 4));
-        return strips.map((start) =>
-          build.bind(
-            "sum",
-            upTo(parts)
-              .map((part) => {
-                const index = k.add(at, start + part * alike * matrixSize * stride);
-                const four = build.bind("four", k.loadShared(array, "vec4<u32>", index));
-                const [a, b, c, d] = upTo(4).map((at) => k.component(four, at)) as [Expr, Expr, Expr, Expr];
-                const low = k.select(k.equal(which, 0), a, b);
-                const high = k.select(k.equal(which, 2), c, d);
-                return k.bitcast("f32", k.select(k.less(which, 2), low, high));
-              })
-              .reduce((a, b) => k.add(a, b)),
-          ),
-        );
-      };
-      const each = (rowOf: (element: Expr) => Expr, columnOf: (element: Expr) => Expr, swap: boolean): void => {
-        build.loop(
-          "element",
-          first,
-          k.u32(matrixSize * width),
-          (element) => {
-            const [row, column] = [build.bind("row", rowOf(element)), build.bind("column", columnOf(element))];
-            const [atM, atN] = [build.bind("m", k.add(top, row)), build.bind("n", k.add(side, column))];
-            build.when(k.and(k.less(atM, m), k.less(atN, n)), () => {
-              const sums = sumsAt(row, column);
-              if (swap) finish(sums, atN, atM);
-              else finish(sums, atM, atN);
-            });
-          },
-          lanes * parts,
-        );
-      };
-      const rounds = (matrixSize * width) / (lanes * parts);
-      // a strip lies inside or outside as a whole
-      if (compute !== null && mirrored === null && rounds % atOnce === 0 && isInStrips(m, n, width)) {
-        const all = (): void =>
-          build.loop(
-            "element",
-            first,
-            k.u32(matrixSize * width),
-            (element) => {
-              const stores = upTo(atOnce).map((next) => {
-                const own = build.bind("own", k.add(element, next * lanes * parts));
-                const [row, column] = [build.bind("row", k.div(own, width)), build.bind("column", k.rem(own, width))];
-                return compute(
-                  sumsAt(row, column),
-                  build.bind("m", k.add(top, row)),
-                  build.bind("n", k.add(side, column)),
-                );
-              });
-              for (const store of stores) store();
-            },
-            atOnce * lanes * parts,
-          );
-        build.when(k.and(k.less(top, m), k.less(side, n)), all);
-        build.barrier();
-        continue;
-      }
-      each(
-        (element) => k.div(element, width),
-        (element) => k.rem(element, width),
-        false,
-      );
-      // neighbours write neighbours there, too
-      if (mirrored !== null)
-        build.when(mirrored, () =>
-          each(
-            (element) => k.rem(element, matrixSize),
-            (element) => k.div(element, matrixSize),
-            true,
-          ),
-        );
-      build.barrier();
-    }
-}
-
-/** Whether no strip of matrices so wide reaches past the results. */
-function isInStrips(m: number, n: number, width: number): boolean {
-  return m % matrixSize === 0 && n % width === 0;
 }

@@ -37,6 +37,8 @@ export interface OuterIndex {
   readonly index: IndexId;
   readonly parameter: string;
   readonly interval: Interval;
+  /** A number that all its values are multiples of, where one is known. */
+  readonly multiple?: number | undefined;
 }
 
 const none: Bounds = new Map();

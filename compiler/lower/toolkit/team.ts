@@ -15,7 +15,12 @@ export interface Team {
   /** Which of them the invocation is, u32. */
   readonly lane: Expr;
   /** Where there are several teams in a workgroup: which of them it is, u32, and how many there are. */
-  readonly among: { readonly team: Expr; readonly teams: number } | null;
+  readonly among: {
+    readonly team: Expr;
+    readonly teams: number;
+    /** Whether teams smaller than a subgroup exchange what they have by shuffles. */
+    readonly shuffles?: boolean;
+  } | null;
   /** What its arrays of workgroup memory are called. */
   readonly hint: string;
   /** Those arrays by what they hold; made once a kernel. */
@@ -85,6 +90,18 @@ export function combineTeam(
     const candidate = build.bind("candidate", k.select(k.equal(value!, largest), best!, k.u32(0xffffffff)));
     build.assign(best!, k.call("subgroupMin", [candidate]));
     build.assign(value!, largest);
+    return;
+  }
+  if (among?.shuffles === true && subgroup !== null && subgroup % lanes === 0) {
+    // several teams in a subgroup: neighbours pass on what they have
+    for (let stride = lanes / 2; stride >= 1; stride /= 2) {
+      const others = accumulator.map((variable) => {
+        const value = variable.type === "bool" ? k.select(variable, k.u32(1), k.u32(0)) : variable;
+        const other = build.bind("other", k.call("subgroupShuffleXor", [value, k.u32(stride)]));
+        return variable.type === "bool" ? k.notEqual(other, 0) : other;
+      });
+      mergeAccumulator(build, op, accumulator, others);
+    }
     return;
   }
   const start = among === null ? k.u32(0) : build.bind("start", k.mul(among.team, lanes));

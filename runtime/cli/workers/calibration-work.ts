@@ -12,7 +12,7 @@ import type { Share } from "../../llama/compression/division.js";
 import { createWorkingModel, type WorkingModel } from "../../llama/compression/working-model.js";
 import { createSpill } from "../../llama/long-runs/spill.js";
 import type { LyingWeight } from "../../llama/long-runs/saved-state.js";
-import { loadFrame } from "../../llama/inference/session.js";
+import { loadEntry } from "../../llama/inference/session.js";
 import { downloadPieces } from "../../llama/weights.js";
 import { readFully } from "../../model/files.js";
 import { openModel } from "../../model/model.js";
@@ -76,8 +76,8 @@ export const begin: BeginWork = async (choice: DeviceChoice, given, note) => {
   let last: Promise<unknown> = Promise.resolve();
 
   /** The share's weights are those of the task. */
-  const now: Pick<WorkingModel, "block" | "frame"> = {
-    frame: (_, arena) => loadFrame(caller, model, "stored", arena),
+  const now: Pick<WorkingModel, "block" | "entry"> = {
+    entry: (_, arena) => loadEntry(caller, model, "stored", arena),
     block: (index, of, arena) => {
       if (working === null) throw new Error("there are no weights");
       return working.block(index, of, arena);

@@ -6,7 +6,7 @@ import { openArena, withArena, type Arena } from "../../run/arena.js";
 import { denseBytes } from "../../run/tensor.js";
 import type { Caller } from "../call.js";
 import { callsIn } from "../inference/chain.js";
-import { embed, type Frame } from "../inference/pass.js";
+import { embed, type Entry } from "../inference/pass.js";
 import { windowsAtOnce } from "../room.js";
 import type { Spill } from "../long-runs/spill.js";
 import type { ActivationDtype } from "../weights.js";
@@ -72,7 +72,7 @@ export function defaultMemory({ target, executor }: Caller): number {
 export async function embedWindows(
   caller: Caller,
   config: LlamaConfig,
-  frame: Frame,
+  frame: Entry,
   windows: Windows,
   options: ActivationOptions,
 ): Promise<Activations> {

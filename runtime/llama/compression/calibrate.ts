@@ -5,7 +5,8 @@ import type { Combination } from "../../../compiler/graph/analysis/combination.j
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { elementCount } from "../../../compiler/types/shape.js";
 import { constantSize, printSize, sizeValue, substituteSize } from "../../../compiler/types/size.js";
-import type { DeviceTensor } from "../../run/run.js";
+import { mayBeLeft } from "../../run/outcomes.js";
+import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import type { ActivationBatch, Activations } from "./activations.js";
 import type { Caller } from "../call.js";
@@ -89,6 +90,7 @@ export async function passBlock(
     if (!advance && watching.length === 0) break;
     await withArena(executor, async (own) => {
       const batch = await activations.load(at, own);
+      if (at === 0 && !advance && caller.target.kind === "gpu") prepareNext(caller, weights, batch, watching);
       const calls = callsIn(own, caller);
       const { received, result } = await blockPass(calls, weights, batch, {
         received: watching.length > 0,
@@ -121,6 +123,40 @@ export async function passBlock(
   if (summed.some(({ totals }) => totals.size > 0) && parts !== undefined) await endPart();
   await before;
   return sums();
+}
+
+/**
+ * Begins to compile what a pass that observes comes to later: the statistics of what layers receive, and the pass that
+ * takes the activations on. A CPU would compile on the cores that it computes on.
+ */
+function prepareNext(
+  caller: Caller,
+  weights: BlockWeights,
+  { x, cosine, sine, positions }: ActivationBatch,
+  observers: readonly Summed[],
+): void {
+  const { graph, sizes } = blockCall(caller.functions, weights, {
+    whole: true,
+    rounding: weights.activations === undefined ? null : "stored",
+  });
+  const form = (dtype: DeviceTensor["dtype"], shape: readonly number[]): TensorForm => ({ dtype, shape, format: null });
+  const rows = (x.shape[0] ?? 0) * (x.shape[1] ?? 0);
+  const widths = receivedBy(caller.functions, weights.layout.function).map(
+    ({ weights: readers }) => weights.linears[readers[0] ?? ""]?.shape[1] ?? 0,
+  );
+  const begin = (prepare: () => Promise<unknown>): void => {
+    mayBeLeft(Promise.resolve().then(prepare));
+  };
+  for (const { graph: adding, widest } of observers)
+    for (const width of new Set(widths.filter((each) => each > 0 && each <= (widest ?? Infinity)))) {
+      const seen = form(x.dtype, [rows, width]);
+      const args = { x: seen, ...(comparesWithDense(adding) ? { dense: seen } : {}) };
+      begin(async () =>
+        caller.preparedGraph(adding, { ...args, [totalName]: form("f32", statisticShape(adding, width)) }),
+      );
+    }
+  const args = blockArguments<DeviceTensor>(graph, weights, { x, cosine, sine, positions });
+  begin(async () => caller.preparedGraph(graph, args, { sizes }));
 }
 
 /** A block on a batch. */

@@ -66,7 +66,7 @@ export async function calibrationRun(
 ): Promise<CalibrationRun> {
   const { config } = model;
   checkContext(windows, config.contextLength);
-  const batch = Math.min(options.batch ?? windowsAtOnce(caller.target, config, windows.tokens), windows.count);
+  const batch = Math.min(options.batch ?? windowsAtOnce(caller.target, config, windows.tokens, true), windows.count);
   const [own, ...others] = sharesOf(config, windows, batch, 1 + (options.helpers?.length ?? 0));
   if (own === undefined) throw new InternalError("there are no windows");
   // those for which there is a share

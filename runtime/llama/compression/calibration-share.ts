@@ -55,7 +55,7 @@ const ownTokens = 4096;
 export async function openShare(
   caller: Caller,
   model: Model,
-  working: Pick<WorkingModel, "block" | "frame">,
+  working: Pick<WorkingModel, "block" | "entry">,
   share: Share,
   options: ShareOptions,
 ): Promise<CalibrationShare> {
@@ -64,7 +64,7 @@ export async function openShare(
   const memory = options.withDense ? Math.floor((options.memory ?? defaultMemory(caller)) / 2) : options.memory;
   const { activations, given } = await withArena(caller.executor, async (arena) => {
     const embedded = async (of: "model" | "dense"): Promise<Activations> =>
-      embedWindows(caller, config, await working.frame(of, arena), share.windows, {
+      embedWindows(caller, config, await working.entry(of, arena), share.windows, {
         ...options,
         memory,
         batch: share.batch,

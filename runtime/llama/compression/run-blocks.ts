@@ -1,15 +1,18 @@
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { RecipeStep } from "../../../compiler/recipe/recipe.js";
 import { embeddingName } from "../../model/layout.js";
+import { allDone, mayBeLeft } from "../../run/outcomes.js";
 import type { CalibrationHelper } from "./calibration-helper.js";
 import { calibrationRun, type CalibrationRun } from "./calibration-run.js";
 import type { LyingWeight } from "../long-runs/saved-state.js";
 import { permutes } from "./measured.js";
+import { isSelected, treatmentOf } from "./names.js";
 import { expect } from "./judge.js";
 import { report, type Run } from "./run.js";
 import { roundInputs } from "./round-inputs.js";
 import { scaleInputs } from "./scaling.js";
 import { followLayers, type Retaining } from "./follow-layers.js";
+import type { LayerTreatment } from "./treat.js";
 import { treatTensors } from "./treat-tensors.js";
 import { calibrates, observationsOf, observeCost, withDense } from "./workload.js";
 import { finishStep, save } from "./run-saves.js";
@@ -22,6 +25,9 @@ export async function followBlocks(run: Run, body: readonly RecipeStep[], retain
   const from = Math.min(blocks.length, Math.max(0, state.finished - run.step));
   run.step += from;
   if (from === blocks.length) return;
+  // a GPU's driver compiles while the windows are read and embedded; a CPU would compile on the cores that it computes on
+  if (windows !== null && calibrates(options, body) && caller.target.kind === "gpu")
+    mayBeLeft(run.treater.prepare(treatmentsIn(run, body, from)));
   const calibration =
     windows === null || !calibrates(options, body)
       ? null
@@ -54,14 +60,32 @@ export async function followBlocks(run: Run, body: readonly RecipeStep[], retain
     for (const block of blocks.slice(from)) {
       if (calibration !== null && observationsOf(body).length === 0) await calibration.observe(block.index, []);
       await followBody(run, body, block.index, calibration, retaining);
-      await finishStep(run);
       calibration?.forget();
-      if (block.index + 1 < blocks.length) await calibration?.advance(block.index);
+      const next = blocks[block.index + 1];
+      const goesOn = calibration !== null && next !== undefined;
+      // the device computes while what it has made is written, and what it needs next is read
+      await allDone([
+        finishStep(run),
+        goesOn ? calibration.advance(block.index) : Promise.resolve(),
+        goesOn ? working.expect(next) : Promise.resolve(),
+      ]);
       working.unload();
     }
   } finally {
     await calibration?.release();
   }
+}
+
+/** What a body does to the layers of a block, as far as it is known before anything was observed. */
+function treatmentsIn({ model }: Run, body: readonly RecipeStep[], index: number): readonly LayerTreatment[] {
+  return body.flatMap((step) =>
+    step.kind !== "linears"
+      ? []
+      : (model.blocks[index]?.linears ?? []).flatMap((linear): readonly LayerTreatment[] => {
+          const treatment = isSelected(step, linear.name) ? treatmentOf(step.treatments, linear.name) : null;
+          return treatment === null ? [] : [{ linear, treatment }];
+        }),
+  );
 }
 
 /**

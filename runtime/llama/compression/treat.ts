@@ -10,7 +10,7 @@ import { withScales } from "../../../compiler/graph/passes/scales.js";
 import type { Computed, Recipe, Treatment } from "../../../compiler/recipe/recipe.js";
 import type { FormatSpec } from "../../../compiler/types/type.js";
 import type { Linear, Model } from "../../model/model.js";
-import { allDone } from "../../run/outcomes.js";
+import { allDone, mayBeLeft } from "../../run/outcomes.js";
 import type { DeviceTensor } from "../../run/run.js";
 import { withArena, type Arena } from "../../run/arena.js";
 import { factorsOf, packedOf } from "./correction.js";
@@ -49,6 +49,11 @@ export interface Treater {
   using<T>(computed: Computed, layer: Linear, seen: Seen | null, use: (tensor: DeviceTensor) => Promise<T>): Promise<T>;
   /** The same for several numbers. */
   values(computed: Computed, layer: Linear, seen: Seen | null): Promise<ArrayLike<number>>;
+  /**
+   * Begins to compile what treatments take of layers, so that the first of them need not wait for it. What cannot be
+   * known yet is compiled when it is asked for; so is what fails here.
+   */
+  prepare(layers: readonly LayerTreatment[]): Promise<void>;
   /**
    * Gives layers, each once, the weights that their treatments make for them, in order; `onDone` hears of each. Those
    * of
@@ -315,6 +320,21 @@ export function createTreater(
         refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters: [] });
         return use(first(results));
       });
+    },
+    async prepare(layers) {
+      for (const { parts, linear } of layers.map(planOf)) {
+        const whole = [parts.rest.graph, sizesOf(linear)] as const;
+        for (const [graph, sizes] of parts.shared === null
+          ? [whole]
+          : ([[parts.shared.graph, { K: linear.inputs }], whole] as const)) {
+          const { parameters } = graph;
+          if (parameters.dtypes.length + parameters.formats.length > 0) continue;
+          if (!parameters.sizes.every((name) => Object.hasOwn(sizes, name))) continue;
+          // lowering takes its time: what feeds the device comes in between
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          mayBeLeft(Promise.resolve().then(() => caller.preparedGraph(graph, {}, { sizes })));
+        }
+      }
     },
     async treat(layers, seen, parameters = [], onDone = () => {}) {
       const plans = layers.map(planOf);

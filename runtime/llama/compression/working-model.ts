@@ -10,8 +10,9 @@ import type { Block, Linear, Model } from "../../model/opened.js";
 import { embeddingName, headName, normName } from "../../model/layout.js";
 import { storedLayout, type SavedRecipe } from "../../model/packed.js";
 import { modelWriter, type OutputTensor } from "../../model/model-writer.js";
+import { readAhead } from "../../model/read-ahead.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
-import { openArena, type Arena } from "../../run/arena.js";
+import { openArena, type Arena, type OpenArena } from "../../run/arena.js";
 import { gainOffset } from "../../model/architectures/architecture.js";
 import { architectureOf } from "../../model/architectures/registry.js";
 import type { Announced } from "../long-runs/announced.js";
@@ -22,7 +23,7 @@ import { first } from "../results.js";
 import { createFolds, type Fold, type Folds } from "./folds.js";
 import { scaledTensor } from "./scaled-tensor.js";
 import type { SavedState } from "../long-runs/saved-state.js";
-import { loadFrame, type Frame } from "../inference/session.js";
+import { loadEntry, loadFrame, type Entry, type Frame } from "../inference/session.js";
 import { isUntied } from "./tied-head.js";
 import {
   downloadPieces,
@@ -44,8 +45,12 @@ export interface WorkingModel {
    * caller does not release it.
    */
   given(linear: Pick<Linear, "weight" | "block"> & { readonly source?: string }): Promise<DeviceTensor>;
+  /** Begins to read a block's weights as they were given, beside those of the block that is worked on. */
+  expect(block: Block): Promise<void>;
   /** Everything but the blocks, as it is now or as it was given; the arena owns what was loaded for it alone. */
   frame(of: "model" | "dense", arena: Arena): Promise<Frame>;
+  /** The same of what tokens enter by. */
+  entry(of: "model" | "dense", arena: Arena): Promise<Entry>;
   /** Replaces a layer's weight by one that is the model's from here on, and frees the one before. */
   replace(record: WeightRecord, tensor: DeviceTensor): void;
   /**
@@ -74,7 +79,7 @@ export interface WorkingModel {
   gain(name: string, arena: Arena): Promise<DeviceTensor>;
   /** Writes the weights that are on the device only to the state. */
   keep(): Promise<void>;
-  /** Frees the weights on the device that the state has, and those as given. */
+  /** Frees the weights on the device that the state has, and those as given but of a block that is expected. */
   unload(): void;
   /** The bytes of a treated weight as files have it, a piece at a time. */
   pieces(name: string): AsyncIterable<Uint8Array>;
@@ -83,6 +88,13 @@ export interface WorkingModel {
 
 /** A tensor as it is given, rotated; the arena owns what is made. */
 export type RotatedGiven = (name: string, tensor: DeviceTensor, arena: Arena) => Promise<DeviceTensor>;
+
+/** Weights of a block as they were given, those that were asked for. */
+interface GivenWeights {
+  readonly block: number;
+  readonly tensors: Map<string, Promise<DeviceTensor>>;
+  readonly arena: OpenArena;
+}
 
 /** Bytes that are read from a state at once. */
 const piece = 16 * 2 ** 20;
@@ -104,30 +116,48 @@ export function createWorkingModel(
   const onDevice = new Map<string, DeviceTensor>();
   /** Names of weights that the state has not got as they are. */
   const fresh = new Set<string>();
-  /** Weights as given, of one block: what a pass over it has read, its treatments need again. */
-  const givens = new Map<string, DeviceTensor>();
-  const givenArena = openArena(caller.executor);
-  let givenBlock: number | null = null;
+  /** Weights as given, of one block: what a pass over it has read, its treatments need again. And those of the next. */
+  let current: GivenWeights | null = null;
+  let next: GivenWeights | null = null;
   let rotated: RotatedGiven | null = null;
 
+  function drop(weights: GivenWeights | null): void {
+    weights?.arena.close();
+  }
   function dropGivens(): void {
-    givens.clear();
-    givenBlock = null;
-    givenArena.clear();
+    drop(current);
+    drop(next);
+    [current, next] = [null, null];
   }
-  async function given({ weight, block, source }: Parameters<WorkingModel["given"]>[0]): Promise<DeviceTensor> {
-    if (givenBlock !== block) dropGivens();
-    givenBlock = block;
-    const known = givens.get(weight);
+  const givensOf = (block: number): GivenWeights => ({ block, tensors: new Map(), arena: openArena(caller.executor) });
+  /** Those of a block that is worked on from now on. */
+  function givensFor(block: number): GivenWeights {
+    if (current?.block === block) return current;
+    drop(current);
+    if (next?.block !== block) {
+      drop(next);
+      next = givensOf(block);
+    }
+    [current, next] = [next, null];
+    return current;
+  }
+  /** A weight as given, read once. */
+  function read({ tensors, arena }: GivenWeights, weight: string, source = weight): Promise<DeviceTensor> {
+    const known = tensors.get(weight);
     if (known !== undefined) return known;
-    const isOffset = gainOffset(architectureOf(model.config), weight) !== 0;
-    const loaded = isOffset
-      ? await loadVector(caller, model, weight, givenArena)
-      : await loadWeight(caller, model, source ?? weight, "stored", givenArena);
-    const tensor = await folded(weight, loaded, givenArena);
-    givens.set(weight, tensor);
-    return tensor;
+    const load = async (): Promise<DeviceTensor> => {
+      const isOffset = gainOffset(architectureOf(model.config), weight) !== 0;
+      const loaded = isOffset
+        ? await loadVector(caller, model, weight, arena)
+        : await loadWeight(caller, model, source, "stored", arena);
+      return folded(weight, loaded, arena);
+    };
+    const loading = load();
+    tensors.set(weight, loading);
+    loading.catch(() => tensors.delete(weight));
+    return loading;
   }
+  const given: WorkingModel["given"] = ({ weight, block, source }) => read(givensFor(block), weight, source);
 
   /** What was given, with the scales that were multiplied into it since. */
   async function folded(name: string, tensor: DeviceTensor, arena: Arena): Promise<DeviceTensor> {
@@ -152,10 +182,21 @@ export function createWorkingModel(
     const form: TensorForm = { dtype: "f32", shape: record.shape, format: record.format };
     return uploadPieces(caller, form, name, record.bytes, arena, (part, begin) => state.read(name, part, begin));
   }
-  function drop(name: string): void {
+  function forget(name: string): void {
     const tensor = onDevice.get(name);
     if (tensor !== undefined) caller.executor.release(tensor);
     onDevice.delete(name);
+  }
+
+  let kept: Promise<void> = Promise.resolve();
+  async function writeFresh(): Promise<void> {
+    if (state === null) throw new InternalError("there is no state to keep weights in");
+    for (const name of fresh) {
+      const [record, tensor] = [treated.get(name), onDevice.get(name)];
+      if (record !== undefined && tensor !== undefined)
+        await state.add(record, readAhead(downloadPieces(caller, tensor, record.bytes)));
+    }
+    fresh.clear();
   }
 
   // a gain that was trained is f32, which is how all are given to blocks
@@ -169,15 +210,22 @@ export function createWorkingModel(
   return {
     treated,
     given,
+    async expect(block) {
+      if (current?.block === block.index || next?.block === block.index) return;
+      drop(next);
+      const expected = (next = givensOf(block.index));
+      for (const { weight } of block.linears) await read(expected, weight);
+    },
     gain,
     vectors,
     async frame(of, arena) {
       if (of === "dense") return loadFrame(caller, model, "stored", arena);
       return { ...(await loadFrame(caller, model, "stored", arena, load)), gain: await gain(normName, arena) };
     },
+    entry: (of, arena) => loadEntry(caller, model, "stored", arena, of === "dense" ? undefined : load),
     now: load,
     replace(record, tensor) {
-      drop(record.name);
+      forget(record.name);
       treated.set(record.name, record);
       onDevice.set(record.name, tensor);
       fresh.add(record.name);
@@ -192,7 +240,7 @@ export function createWorkingModel(
     scale(record, tensor, fold) {
       folds.multiply(fold);
       // it is loaded again when it is asked for
-      givens.delete(record.name);
+      current?.tensors.delete(record.name);
       this.replace(record, tensor);
     },
     async dense(name, arena) {
@@ -202,7 +250,7 @@ export function createWorkingModel(
       return arena.own(first(await caller.call("dense", { w: now })));
     },
     restore(name) {
-      drop(name);
+      forget(name);
       treated.delete(name);
       fresh.delete(name);
     },
@@ -238,18 +286,16 @@ export function createWorkingModel(
       const rounded = roundedIn(block, of === "model" ? activations : dense.activations);
       return { layout: block.layout, vectors: own, linears, ...rounded };
     },
-    async keep() {
-      if (state === null) throw new InternalError("there is no state to keep weights in");
-      for (const name of fresh) {
-        const [record, tensor] = [treated.get(name), onDevice.get(name)];
-        if (record !== undefined && tensor !== undefined)
-          await state.add(record, downloadPieces(caller, tensor, record.bytes));
-      }
-      fresh.clear();
+    keep() {
+      // one after the other: a state takes one weight at a time
+      const next = kept.then(writeFresh);
+      kept = next.catch(() => {});
+      return next;
     },
     unload() {
-      for (const name of [...onDevice.keys()]) if (!fresh.has(name)) drop(name);
-      dropGivens();
+      for (const name of [...onDevice.keys()]) if (!fresh.has(name)) forget(name);
+      drop(current);
+      current = null;
     },
     async *pieces(name) {
       const record = treated.get(name);
@@ -267,7 +313,7 @@ export function createWorkingModel(
       }
     },
     release() {
-      for (const name of [...onDevice.keys()]) drop(name);
+      for (const name of [...onDevice.keys()]) forget(name);
       dropGivens();
       treated.clear();
       fresh.clear();
@@ -322,7 +368,7 @@ export async function saveModel(
     for (const [at, { name }] of tensors.entries()) {
       const now = working.treated.get(name);
       if (now === undefined) await writer.copy(name);
-      else for await (const part of working.pieces(name)) await writer.append(name, part);
+      else for await (const part of readAhead(working.pieces(name))) await writer.append(name, part);
       onProgress(name, at + 1, tensors.length, now?.bytes ?? model.tensor(name).bytes);
     }
     return (await writer.finish(async (target, staging) => options.announced(await place.announce(target, staging))))

@@ -19,6 +19,9 @@ export interface Frame {
   readonly rotary: Rotary;
 }
 
+/** What tokens enter a model by. */
+export type Entry = Pick<Frame, "embedding" | "rotary">;
+
 /** What a pass goes through. */
 export interface Layers {
   readonly config: LlamaConfig;
@@ -51,7 +54,7 @@ export interface Cache {
  */
 export async function embed<T extends TensorForm>(
   calls: Calls<T>,
-  { frame, dtype }: Pick<Layers, "frame" | "dtype">,
+  { frame, dtype }: Pick<Layers, "dtype"> & { readonly frame: Entry },
   ids: T | DeviceTensor,
   positions: T | DeviceTensor,
   room: number,

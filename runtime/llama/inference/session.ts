@@ -8,7 +8,7 @@ import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import { building, withArena, type Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
 import { callsIn } from "./chain.js";
-import { embedName, forward, logits, type Cache, type Frame, type Layers } from "./pass.js";
+import { embedName, forward, logits, type Cache, type Entry, type Frame, type Layers } from "./pass.js";
 import { blockArguments, blockCall } from "../blocks.js";
 import { allocateCache, growCache, pagesForm, releaseCache, tableRoom } from "./pages.js";
 import { loadRotary, prepareAngles } from "./rope.js";
@@ -25,7 +25,7 @@ import {
   type WeightDtype,
 } from "../weights.js";
 
-export type { Cache, Frame, Layers } from "./pass.js";
+export type { Cache, Entry, Frame, Layers } from "./pass.js";
 export type { ActivationDtype } from "../weights.js";
 
 /**
@@ -111,12 +111,28 @@ export async function loadFrame(
     const tensor = await now(name, arena);
     return tensor === null ? null : { parts: [{ tensor, first: 0 }] };
   };
-  const embedding = (await own(embeddingName)) ?? (await loadTable(caller, model, embeddingName, keep, arena));
+  const { embedding, rotary } = await loadEntry(caller, model, keep, arena, now);
   const head = await own(headName);
   return {
     embedding,
     gain: await loadVector(caller, model, normName, arena),
     head: head ?? (model.config.tiedEmbeddings ? embedding : await loadTable(caller, model, headName, keep, arena)),
+    rotary,
+  };
+}
+
+/** What tokens enter a model by. */
+export async function loadEntry(
+  caller: Caller,
+  model: Model,
+  keep: WeightDtype,
+  arena: Arena,
+  now: (name: string, arena: Arena) => Promise<DeviceTensor | null> = () => Promise.resolve(null),
+): Promise<Entry> {
+  const tensor = await now(embeddingName, arena);
+  return {
+    embedding:
+      tensor === null ? await loadTable(caller, model, embeddingName, keep, arena) : { parts: [{ tensor, first: 0 }] },
     rotary: await loadRotary(caller, arena, model.config),
   };
 }

@@ -85,13 +85,18 @@ function expectedOf(name: string, group: number, graph: ConcreteGraph): Evaluate
  * Lowers a function to blocks of so many columns, rounded up to whole groups, and compares its results with the
  * evaluator's.
  */
-function agree(name: string, graph: SymbolicGraph, target: Target, block: number, group = sizes["group"]!): void {
-  const what = `${name} in blocks of ${block}, groups of ${group}`;
+function agree(
+  name: string,
+  graph: SymbolicGraph,
+  target: Target,
+  { block, group = sizes["group"]!, ...shared }: { block: number; group?: number; lanes?: number; rows?: number },
+): void {
+  const what = `${name} in blocks of ${block}, groups of ${group} ${JSON.stringify(shared)}`;
   const stages = compileStages(
     graph,
     { sizes: Object.fromEntries(graph.parameters.sizes.map((size) => [size, { ...sizes, group }[size] ?? 4])) },
     target,
-    { scan: { block } },
+    { scan: { block, ...shared } },
   );
   if ("diagnostics" in stages)
     throw new Error(`${what}: ${stages.diagnostics.map(({ message }) => message).join("; ")}`);
@@ -104,7 +109,7 @@ function agree(name: string, graph: SymbolicGraph, target: Target, block: number
 
 for (const [place, target] of Object.entries(targets)) {
   test(`run in blocks and agree with the evaluator on ${place}`, () => {
-    for (const [name, graph] of scans) agree(name, graph, target, 16);
+    for (const [name, graph] of scans) agree(name, graph, target, { block: 16 });
   });
 }
 
@@ -113,14 +118,20 @@ const blocks = { "a CPU driver": [10, 48], "a GPU with subgroups of 32": [1, 20,
 for (const place of ["a CPU driver", "a GPU with subgroups of 32"] as const) {
   for (const block of blocks[place]) {
     test(`agree with the evaluator in blocks of ${block} on ${place}`, () => {
-      for (const [name, graph] of scans) agree(name, graph, targets[place], block);
+      for (const [name, graph] of scans) agree(name, graph, targets[place], { block });
     });
   }
   test(`run in a block where a group is the whole row on ${place}`, () => {
     for (const [name, graph] of scans)
-      if (graph.parameters.sizes.includes("group")) agree(name, graph, targets[place], 16, sizes["K"]!);
+      if (graph.parameters.sizes.includes("group"))
+        agree(name, graph, targets[place], { block: 16, group: sizes["K"]! });
   });
 }
+
+test("agree with the evaluator where several rows share a subgroup", () => {
+  for (const [name, graph] of scans)
+    agree(name, graph, targets["a GPU with subgroups of 32"], { block: 48, lanes: 8, rows: 4 });
+});
 
 test("there are some", () => assert.ok(scans.length >= 8));
 

@@ -51,7 +51,14 @@ for (const [name, target] of Object.entries(targets)) {
       [5, 33],
     ] as const) {
       for (const options of [{}, { keep: true }, { after: true, set: true }]) {
-        for (const scan of [{ blocked: false }, { block: 1 }, { block: 5 }, { block: 16 }, {}]) {
+        for (const scan of [
+          { blocked: false },
+          { block: 1 },
+          { block: 5 },
+          { block: 16 },
+          { block: 40, lanes: 8, rows: 4 },
+          {},
+        ]) {
           const stages = agree(
             kept(`gptq ${rows} ${size} ${JSON.stringify(options)}`, () => gptq(rows, size, options)),
             target,
@@ -122,7 +129,7 @@ for (const [name, target] of Object.entries(targets)) {
 
 test("a product follows each block but the last", () => {
   const stages = lowerConcrete(gptq(64, 256).graph, targets["a GPU with subgroups of 32"]);
-  assert.equal(schedulesOf(stages), ["loops", "block", "tiled", "block"]);
+  assert.equal(schedulesOf(stages), ["loops", "block", "vectored", "block"]);
   const cpu = lowerConcrete(gptq(64, 256).graph, targets["a CPU driver"]);
   assert.equal(schedulesOf(cpu), ["loops", "block", "quads", "block"]);
 });

@@ -1,12 +1,16 @@
 /** Attention as one reduction, by its own schedules and by those of all reductions, at awkward sizes. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { tunables } from "../../../compiler/compile.js";
+import { lowerConcrete, tunables } from "../../../compiler/compile.js";
 import type { Target } from "../../../compiler/target.js";
+import { openDevice } from "../../../runtime/device/device.js";
+import { createPipelines } from "../../../runtime/run/pipelines.js";
+import { targetOf } from "../../../runtime/run/target.js";
 import { agreeOnDevice, agreeSimulated, expectedOf, schedulesOf, type Simulated } from "../../support/agreement.js";
 import { openMachine, type Machine } from "../../support/device-stages.js";
 import { targets } from "../../support/targets.js";
 import { programCase } from "../language.js";
+import { compiled } from "../../wgsl/support.js";
 import { libraryCase, stagesOf } from "../support.js";
 
 const test = suite<{ machine: Machine }>("attention");
@@ -35,8 +39,19 @@ const sizes: readonly (readonly [Readonly<Record<string, number>>, readonly numb
   [{ B: 1, T: 5, A: 3, H: 16, C: 19, G: 3 }, [16]],
   // more queries than a tile of any schedule, of several groups
   [{ B: 2, T: 23, A: 4, H: 16, C: 40, G: 2 }, [17, 0]],
+  // rows by half a subgroup in f16, and by a whole one in f32
+  [{ B: 1, T: 1, A: 4, H: 128, C: 80, G: 1 }, [77]],
   // keys of several workgroups, and fewer than that has been made for
   [{ B: 2, T: 1, A: 2, H: 16, C: 600, G: 1 }, [599, 70]],
+];
+
+/** Rows of a load by two and more lanes, with fewer values than those and with several for each; two keys of a step and more. */
+const bySubgroups = [
+  { subgroups: 1, queries: 2, loads: 1 },
+  { subgroups: 3, queries: 2, loads: 4 },
+  { subgroups: 2, queries: 1, loads: 4 },
+  { subgroups: 2, queries: 3, loads: 2 },
+  { subgroups: 4, queries: 4, loads: 4 },
 ];
 
 for (const [bound, positions] of sizes) {
@@ -49,6 +64,27 @@ for (const [bound, positions] of sizes) {
       assert.is(schedulesOf(stages)[0], "attention", device.target.name);
     }
     await agreeOnDevice(made, expected, machine);
+  });
+
+  test(`${given.join(" ")} by subgroups`, async ({ machine }) => {
+    for (const [dtype, target] of [
+      ["f32", gpu],
+      ["f16", half],
+    ] as const) {
+      const made = libraryCase("attention", { sizes: bound, dtype }, dtype === "f16" ? "half" : "chain", { positions });
+      const expected = expectedOf(made);
+      const lanes = bound.H! / (dtype === "f16" && bound.H! % 8 === 0 ? 8 : 4);
+      for (const [at, shape] of bySubgroups.entries()) {
+        const cut = { kind: "attention", by: "subgroup", ...shape, parts: 1 + 2 * (at % 2) } as const;
+        const stages = agreeSimulated(made, expected, { target, subgroupSize: 32 }, { schedule: cut });
+        const queries = shape.queries === 3 ? 4 : shape.queries;
+        const applies = lanes % queries === 0 && (lanes & (lanes - 1)) === 0;
+        assert.is(stages.kernels[0]![0]!.workgroupSize[0] === 32 * shape.subgroups, applies, JSON.stringify(cut));
+        // a driver's own subgroups, where they have one size
+        const own = { ...machine.target, kind: "gpu" } as const;
+        if (dtype === "f32") await agreeOnDevice(made, expected, { ...machine, target: own }, { schedule: cut });
+      }
+    }
   });
 
   test(`${given.join(" ")} in f16`, () => {
@@ -68,8 +104,12 @@ test("parts whose number is no power of two, merged by lanes whose number is one
   const expected = expectedOf(made);
   // a device of one size of subgroups, and one of many, where lanes are halved
   for (const subgroups of [gpu.subgroups, { min: 8, max: 32 }])
-    for (const parts of [3, 5, 7]) {
-      const cut = { kind: "attention", lanes: 256, queries: 1, tile: 64, parts } as const;
+    for (const [parts, ahead] of [
+      [3, 0],
+      [5, 1],
+      [7, 0],
+    ] as const) {
+      const cut = { kind: "attention", by: "workgroup", lanes: 256, queries: 1, tile: 64, ahead, parts } as const;
       agreeSimulated(made, expected, { target: { ...gpu, subgroups }, subgroupSize: 32 }, { schedule: cut });
     }
 });
@@ -116,7 +156,7 @@ const paged = (dtype: string): string => {
 };
 
 test("keys and values in pages that a table finds", async ({ machine }) => {
-  const sizes = { B: 2, T: 2, A: 4, G: 2, H: 8, P: 7, S: 4, L: 5 };
+  const sizes = { B: 2, T: 2, A: 4, G: 2, H: 16, P: 7, S: 4, L: 5 };
   // a page that is two texts', pages out of range in both directions, and pages that no token reaches
   const given = { pages: [3, 0, 7, 5, -1, 6, -1, 2, 3, 1], positions: [17, 9] };
   const made = programCase(paged("f32"), sizes, "chain", given);
@@ -130,7 +170,7 @@ test("keys and values in pages that a table finds", async ({ machine }) => {
 
 test("keys and values in pages, in f16 and by matrices, by every cut", () => {
   for (const [target, sizes] of [
-    [half, { B: 1, T: 1, A: 4, G: 1, H: 16, P: 20, S: 16, L: 20 }],
+    [half, { B: 1, T: 1, A: 4, G: 1, H: 32, P: 20, S: 16, L: 40 }],
     [matrices, { B: 1, T: 17, A: 2, G: 1, H: 16, P: 4, S: 16, L: 4 }],
   ] as const) {
     const pages = Array.from({ length: sizes.L }, (_, at) => (at === 1 ? 99 : (at * 3) % sizes.P));
@@ -140,9 +180,26 @@ test("keys and values in pages, in f16 and by matrices, by every cut", () => {
     assert.is(schedulesOf(stages)[0], "attention", target.name);
     for (const { key, cuts } of tunables(stages, target)) {
       assert.match(key.text, /in pages$/);
+      const ways = new Set(cuts.flatMap((cut) => (cut.kind === "attention" ? cut.by : [])));
+      assert.equal([...ways].sort(), ["subgroup", "workgroup"]);
       for (const cut of cuts) agreeSimulated(made, expected, { target, subgroupSize: 32 }, { schedule: cut });
     }
   }
+});
+
+test("a device takes every cut of heads of 128, in pages", async () => {
+  const device = await openDevice({ backend: "null" });
+  const pipelines = createPipelines(device);
+  const { maxInvocations, maxWorkgroupMemory, maxStorageBuffers, maxBinding } = targetOf(device);
+  const target: Target = { ...half, maxInvocations, maxWorkgroupMemory, maxStorageBuffers, maxBinding };
+  const sizes = { B: 1, T: 1, A: 32, G: 8, H: 128, P: 600, S: 16, L: 600 };
+  const { graph } = programCase(paged("f16"), sizes, "half", {}, true);
+  const [found] = tunables(lowerConcrete(graph, target), target);
+  assert.ok(found!.cuts.length > 5, `${found!.cuts.length} cuts`);
+  for (const cut of found!.cuts)
+    for (const kernel of lowerConcrete(graph, target, { schedule: cut }).kernels.flat())
+      await compiled(pipelines, kernel);
+  device.close();
 });
 
 test("text that was written into pages is read as if it stood in a row", () => {
@@ -177,6 +234,35 @@ test("means of several indices, of few and of many elements, and within other ex
       agreeSimulated(made, expected, device, { schedule: "loops" });
     }
     await agreeOnDevice(made, expected, machine);
+  }
+});
+
+test("workgroups of a token are whole rounds of a large GPU, or nearly", () => {
+  const cutFor = (B: number, C: number) => {
+    const bound = { sizes: { B, T: 1, A: 32, H: 128, C, G: 8 }, dtype: "f16" } as const;
+    const target = { ...half, maxBinding: 2 ** 40 };
+    const [cut] = tunables(stagesOf("attention", bound, target), target)[0]!.cuts;
+    assert.ok(cut?.kind === "attention" && cut.by === "subgroup");
+    return cut;
+  };
+  const text = 131136;
+  for (const [B, C, subgroups, parts] of [
+    [1, 512, 16, 1],
+    [64, 512, 4, 1],
+    // 128 workgroups for 132 processors: one more part would take a second round
+    [1, text, 16, 16],
+    [4, text, 16, 4],
+    [16, text, 16, 1],
+    [64, text, 4, 1],
+  ] as const) {
+    const cut = cutFor(B, C);
+    assert.equal([cut.subgroups, cut.parts], [subgroups, parts], `${B} texts of ${C}`);
+  }
+  // what a part takes, in rounds that are full
+  for (let B = 1; B <= 40; B++) {
+    const { subgroups, parts } = cutFor(B, text);
+    const filled = (8 * B * parts * subgroups) / (132 * 16);
+    assert.ok(Math.ceil(filled) / filled < 1.15, `${B} texts: ${filled} rounds`);
   }
 });
 

@@ -5,7 +5,6 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { lowerConcrete } from "../../../compiler/compile.js";
 import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
-import type { Statement } from "../../../compiler/kernel/kernel.js";
 import type { Target } from "../../../compiler/target.js";
 import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
 import { tensorValue } from "../../../compiler/graph/evaluate.js";
@@ -46,36 +45,6 @@ for (const [name, bound] of cases) {
     const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
     assert.equal(schedulesOf(stages), ["matrix"]);
   });
-}
-
-test("elements that load more are computed several at a time where a tile says so, those of a strip that is outside not at all", () => {
-  const residual =
-    "fn main(x: f16[B, T, K], w: f16[N, K], r: f16[B, T, N], s: f32[T]) -> f16[B, T, N] {\n  return y where y[b, t, n] = f16(f32(r[b, t, n]) + s[t] * (sum[k] f32(x[b, t, k]) * f32(w[n, k])))\n}";
-  const adding =
-    "fn main(x: f16[T, K], w: f16[N, K], var y: f32[T, N]) {\n  y[t, n] += sum[k] f32(x[t, k]) * f32(w[n, k])\n}";
-  for (const [source, sizes, schedule, together] of [
-    // 48 rows in tiles of 32, 32 columns in strips of 32
-    [residual, { B: 1, T: 48, K: 64, N: 32 }, tile(32, 32, [2, 1, 2], 64), true],
-    [residual, { B: 2, T: 48, K: 64, N: 64 }, tile(32, 64, [1, 2, 1], 64), true],
-    [adding, { T: 32, K: 64, N: 96 }, tile(32, 64, [1, 2, 2], 64), true],
-    // columns that end within a strip
-    [residual, { B: 2, T: 48, K: 64, N: 48 }, tile(32, 32, [2, 1, 2], 64), false],
-    [residual, { B: 1, T: 40, K: 64, N: 64 }, tile(32, 64, [1, 2, 1], 64), false],
-  ] as const) {
-    const given = programCase(source, sizes, "half", {}, true);
-    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: { ...schedule, elements: 4 } });
-    assert.equal(schedulesOf(stages), ["matrix"], JSON.stringify(sizes));
-    const stores = Math.max(...stages.kernels.flat().map(({ body }) => mostStores(body)));
-    assert.is(stores, together ? 4 : 1, JSON.stringify(sizes));
-  }
-});
-
-/** The most stores to memory that follow one another in a block. */
-function mostStores(body: readonly Statement[]): number {
-  const inner = body.flatMap((each) =>
-    each.kind === "for" ? [each.body] : each.kind === "if" ? [each.then, each.otherwise] : [],
-  );
-  return Math.max(body.filter(({ kind }) => kind === "store").length, ...inner.map(mostStores));
 }
 
 const tile = (
@@ -241,33 +210,56 @@ test("for very many tokens packed weights are decoded to f16 once", () => {
   assert.equal(taken({ dtype: "f32" }).includes("unpacked"), false);
 });
 
-test("a symmetric sum is added to a total that need not be", () => {
-  const [T, K] = [35, 136];
-  const symbolic = accumulating(standardLibrary().get("gram")!);
-  const bound = specialize(
-    symbolic,
-    {
-      sizes: new Map([
-        ["T", T],
-        ["K", K],
+const inVectors = (of: MatrixTile): MatrixTile => ({ ...of, store: "vectors" });
+const sums: readonly (readonly [number, number, "matrix" | MatrixTile])[] = [
+  [35, 136, "matrix"],
+  [35, 136, inVectors(tile(32, 32, [1, 2, 2], 64))],
+  [32, 64, inVectors(tile(32, 32, [2, 1, 2], 32))],
+  [32, 64, inVectors(tile(32, 32, [1, 1, 1], 16))],
+];
+for (const [T, K, schedule] of sums)
+  test(`a symmetric sum is added to a total that need not be, ${T} x ${K}, ${JSON.stringify(schedule)}`, () => {
+    const symbolic = accumulating(standardLibrary().get("gram")!);
+    const bound = specialize(
+      symbolic,
+      {
+        sizes: new Map([
+          ["T", T],
+          ["K", K],
+        ]),
+        dtypes: new Map([["E", "f16" as const]]),
+        formats: new Map(),
+      },
+      { f16: true },
+    );
+    if (!("graph" in bound)) throw new Error("gram cannot be bound");
+    const given: Case = {
+      graph: bound.graph,
+      kind: "half",
+      inputs: new Map([
+        ["x", tensorValue("f16", [T, K], numbers(T * K, 1))],
+        [totalName, tensorValue("f32", [K, K], numbers(K * K, 2))],
       ]),
-      dtypes: new Map([["E", "f16" as const]]),
-      formats: new Map(),
-    },
-    { f16: true },
-  );
-  if (!("graph" in bound)) throw new Error("gram cannot be bound");
-  const given: Case = {
-    graph: bound.graph,
-    kind: "half",
-    inputs: new Map([
-      ["x", tensorValue("f16", [T, K], numbers(T * K, 1))],
-      [totalName, tensorValue("f32", [K, K], numbers(K * K, 2))],
-    ]),
-  };
-  const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule: "matrix" });
-  assert.equal(schedulesOf(stages), ["matrix"]);
-  assert.is(stages.program.buffers.length, 2, "no tensor is made on the way");
+    };
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+    assert.equal(schedulesOf(stages), ["matrix"]);
+    assert.is(stages.program.buffers.length, 2, "no tensor is made on the way");
+  });
+
+test("results are stored in vectors, f16 too, or one by one where they do not lie so", () => {
+  for (const [name, bound, vectors] of [
+    ["add_linear", half({ B: 1, T: 40, K: 32, N: 64 }, { F: "f16" }), true],
+    ["linear", half({ B: 2, T: 33, K: 64, N: 36 }, { F: "f16" }), true],
+    ["gated", half({ B: 1, T: 32, D: 32, M: 64 }, { P: "f16", U: "f16" }), true],
+    ["linear", half({ B: 1, T: 33, K: 64, N: 34 }, { F: "f16" }), false],
+  ] as const) {
+    const given = libraryCase(name, bound, "half");
+    const schedule = inVectors(tile(32, 32, [2, 1, 1], 32));
+    const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+    assert.equal(schedulesOf(stages), ["matrix"]);
+    const written = stages.kernels.flat()[0]!.buffers.find(({ access }) => access === "read_write");
+    assert.is(written?.element, vectors ? "vec4<f16>" : "f16", `${name} ${JSON.stringify(bound.sizes)}`);
+  }
 });
 
 test("heads are a batch, and several axes of tokens one", () => {
