@@ -93,6 +93,7 @@ export function splitAttention(
     const place: PartPlace = { group: grid.z, first, queries: count, part: grid.x, parts };
     whereKeys(build, attention, keys, partial, place, () => part(group, first, keys.from, keys.to));
   };
+
   const part = (group: Group, first: Expr, from: Expr, to: Expr): void => {
     const last = build.bind("last", k.sub(k.max(to, 1), 1));
     const exchange = build.array("exchange", "f32", exchanged(attention, widths, shape));

@@ -96,8 +96,8 @@ interface HeldRow {
 }
 
 /**
- * Attention of few queries, bound by the reading of keys and values; each row is read once for all of them. A step's vectors are
- * loaded while the one before is worked on, all at once: that is what keeps memory busy.
+ * Attention of few queries, bound by the reading of keys and values; each row is read once for all of them. A step's
+ * vectors are loaded while the one before is worked on, all at once: that is what keeps memory busy.
  */
 export function subgroupAttention(
   lowering: Lowering,
@@ -129,6 +129,7 @@ export function subgroupAttention(
     const place: PartPlace = { group: grid.x, first, queries: count, part: grid.z, parts };
     whereKeys(build, attention, keys, partial, place, () => part(group, first, keys.from, keys.to));
   };
+
   const part = (group: Group, first: Expr, from: Expr, to: Expr): void => {
     const last = build.bind("last", k.sub(k.max(to, 1), 1));
     const subgroup = build.bind("subgroup", k.builtin("subgroup_index"));

@@ -15,6 +15,7 @@ import { LlamaError } from "../error.js";
 import { isFinite } from "../measure.js";
 import { windowsAtOnce } from "../room.js";
 import { scaledTensor } from "./scaled-tensor.js";
+import { preparePass } from "./prepare-pass.js";
 import { createSums } from "./sums.js";
 import type { Seen } from "./treat.js";
 import { uploadPieces } from "../weights.js";
@@ -72,6 +73,8 @@ export async function calibrationRun(
   // those for which there is a share
   const helpers = (options.helpers ?? []).slice(0, others.length);
   const { dtype, memory, withDense } = options;
+  // a CPU would compile on the cores that it computes on
+  if (caller.target.kind === "gpu") preparePass(caller, model, { dtype, batch, tokens: windows.tokens });
   const opening = openShare(caller, model, working, own, options);
   const [share] = await together(
     opening,

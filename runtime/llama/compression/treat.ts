@@ -268,15 +268,15 @@ export function createTreater(
       // before the measures, which need memory of their own
       if (need !== null) results.done(need);
       // read side by side, so that the device is waited for once
-      const [change, pivots, lost] = await allDone([
+      const gram = input === null ? null : (seen?.gram(input) ?? null);
+      const [change, pivots, lost, error] = await allDone([
         relativeError(caller, tensor, given),
         readPivots(arena, caller, [...(taken?.factorizations ?? []), ...factorizations]),
         notFinite === null ? Promise.resolve(0) : sumOf(caller, notFinite),
+        gram === null ? Promise.resolve(null) : layerError(caller, tensor, given, gram),
       ]);
       refusePivots(pivots, { layer: linear.name, tokens: seen?.tokens ?? null, parameters });
       if (lost > 0 || !Number.isFinite(change)) throw await notFiniteWeight(caller, linear, given, format);
-      const gram = input === null ? null : (seen?.gram(input) ?? null);
-      const error = gram === null ? null : await layerError(caller, tensor, given, gram);
       const shape = isBeside(linear) && linear.isVector ? [linear.inputs] : [linear.outputs, linear.inputs];
       const record: WeightRecord = {
         name: linear.weight,
