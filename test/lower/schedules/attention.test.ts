@@ -166,6 +166,11 @@ test("keys and values in pages that a table finds", async ({ machine }) => {
     agreeSimulated(made, expected, device, { schedule: "loops" });
   }
   assert.equal(schedulesOf(await agreeOnDevice(made, expected, machine)), ["attention"]);
+  const cut = { kind: "attention", by: "subgroup", subgroups: 4, queries: 4, loads: 4, parts: 1 } as const;
+  const own = { ...machine, target: { ...machine.target, kind: "gpu" } as const };
+  const stages = await agreeOnDevice(made, expected, own, { schedule: cut });
+  const size = machine.target.subgroups?.max ?? 0;
+  if (size >= 4 && size === machine.target.subgroups?.min) assert.is(stages.kernels[0]![0]!.workgroupSize[0], 4 * size);
 });
 
 test("keys and values in pages, in f16 and by matrices, by every cut", () => {
