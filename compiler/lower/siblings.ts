@@ -48,7 +48,9 @@ export function mergeSiblings(
     for (const step of steps) {
       const { reads, writes } = uses(step);
       const clash = (group: Group): boolean =>
-        meet(writes, group.reads) || meet(writes, group.writes) || meet(reads, group.writes);
+        meet(writes, group.reads) ||
+        meet(reads, group.writes) ||
+        (meet(writes, group.writes) && !areSections(lowered, group, eqn));
       const earliest = groups.findLastIndex(clash) + 1;
       const found = groups.slice(earliest).find((group) => joins(group, step, target, given));
       const group = found ?? { members: [], reads: new Set(), writes: new Set() };
@@ -59,6 +61,14 @@ export function mergeSiblings(
     }
   });
   return inOrder(lowered, groups);
+}
+
+/** Whether a group has only kernels of the same pack, each of which writes a section of its own of what is packed. */
+function areSections(lowered: readonly Lowered[], { members }: Group, eqn: number): boolean {
+  return (
+    members.every((member) => member.eqn === eqn) &&
+    kernelsOf(lowered[eqn]!.steps).every(({ origin }) => origin.schedule === "pack")
+  );
 }
 
 /** Whether a step can be one dispatch with a group's. */

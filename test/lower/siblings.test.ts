@@ -10,6 +10,7 @@ import { agreeOnDevice, agreeSimulated, expectedOf } from "../support/agreement.
 import { openMachine, type Machine } from "../support/device-stages.js";
 import { simulated } from "../support/simulated.js";
 import { targets } from "../support/targets.js";
+import { programCase } from "./language.js";
 import { libraryCase, stagesOf, taken } from "./support.js";
 
 const test = suite<{ machine: Machine }>("siblings");
@@ -169,5 +170,17 @@ for (const T of [1, 5]) {
     for (const device of simulated) agreeSimulated(made, expected, device, { merge: true });
   });
 }
+
+test("sections of what is packed are one dispatch", async ({ machine }) => {
+  const given = programCase(
+    "fn main(x: f32[N, K], s: f32[N, K / 32]) -> f32[N, K] as nm(2, 4) of int4(32) where K % 32 == 0 {\n  let keep = top 2 of 4 along k in x\n  return pack x where keep as nm(2, 4) of int4(32) with scale s\n}",
+    { N: 6, K: 96 },
+    "exact",
+  );
+  const expected = expectedOf(given);
+  const stages = agreeSimulated(given, expected, { target: gpu, subgroupSize: 32 });
+  assert.is(taken(stages).filter((each) => each.endsWith("pack")).length, 1, taken(stages).join());
+  await agreeOnDevice(given, expected, machine);
+});
 
 test.run();

@@ -104,11 +104,12 @@ test("steps of AdamW, clipped by the norm of all gradients, whatever the loss is
     }
     let optimizer = tensor([8], [scale, 0, 1, 1, 0, 0, 0, 0]);
     for (const each of steps) {
-      let squares = tensor([2], [0, 0]);
+      const rows = each.gradients.a.length;
+      let squares = tensor([rows + each.gradients.b.length], new Array(rows + each.gradients.b.length).fill(0));
       const gradients = { a: each.gradients.a, b: each.gradients.b };
       const scaled = (name: "a" | "b"): TensorValue => matrix(gradients[name].map((row) => row.map((g) => g * scale)));
-      for (const [place, name] of (["a", "b"] as const).entries())
-        squares = call("put_squares", { g: scaled(name), squares, place })[0]!;
+      for (const name of ["a", "b"] as const)
+        squares = call("put_squares", { g: scaled(name), squares, place: name === "a" ? 0 : rows })[0]!;
       optimizer = call("next_state", { state: optimizer, squares, clip, beta1, beta2, patience: 2 })[0]!;
       assert.ok(near([optimizer.data[7]!], [each.norm]), "the norm, without the scale");
       for (const name of ["a", "b"] as const) {

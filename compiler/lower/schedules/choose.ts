@@ -9,7 +9,7 @@ import type { Lowering } from "../toolkit/lowering.js";
 import { matrixOf, type MatrixProduct } from "../product/matrix-sides.js";
 import { productOf, type Product } from "../../graph/analysis/product.js";
 import { alikeTokens, leftReduces } from "../product/staged.js";
-import { fixedSubgroup } from "../toolkit/team.js";
+import { bySubgroup, fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
 import { dotSides, rowsOfReaders } from "../product/dot-sides.js";
 import { cutOf, type Cut, type ScheduleChoices } from "./choices.js";
@@ -22,7 +22,7 @@ import { matrix, matrixPays } from "./matrix.js";
 import type { MatrixKernels } from "./matrix-parts.js";
 import { matrixCuts, tileFits, type MatrixTile } from "./matrix-tile.js";
 import { quads, quadsApply, quadCuts } from "./quads.js";
-import { rows, rowShape, type RowShape } from "./rows.js";
+import { rows, rowShape, type RowShape, type RowTeams } from "./rows.js";
 import { decodedRows, unpacked } from "./unpacked.js";
 import { tiled, tiledApplies, tiledCuts } from "./tiled.js";
 import { vectored, vectoredCuts, vectoredSides, vectorTileFits } from "./vectored.js";
@@ -200,7 +200,7 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: ForcedSchedul
     if (!eqn.indices.every((range) => boundingRange(range).exact && extent(range) > 0)) return null;
     const shape = rowShape(eqn);
     if (shape === null || shape.shared.length === 0 || (!forced && !rowsPay(lowering, eqn, shape))) return null;
-    return { kernels: [rows(lowering, eqn, shape, rowSize(lowering, eqn, shape))], scratch: [], cut: null };
+    return { kernels: [rows(lowering, eqn, shape, rowTeams(lowering, eqn, shape))], scratch: [], cut: null };
   }
   const found = productIn(lowering, eqn);
   if (found === null) return null;
@@ -370,16 +370,32 @@ function reductionLength(reduce: ReturnType<typeof scalarReductions<Concrete>>[n
 /** Rows that leave most of a large GPU idle. */
 const fewRows = 128;
 
-/** Invocations of a row's workgroup. */
-function rowSize(lowering: Lowering, { indices }: Elements, shape: RowShape): number {
+/**
+ * Rows so many and so short that a subgroup each is best: no barriers, and few workgroups, which start one after the other.
+ */
+const short = { rows: 2048, longest: 1024, invocations: 256 } as const;
+
+/** The invocations of a row, and the rows of a workgroup. */
+function rowTeams(lowering: Lowering, { indices }: Elements, shape: RowShape): RowTeams {
+  const { target } = lowering;
+  const subgroup = fixedSubgroup(target);
   const longest = Math.max(...shape.shared.map(reductionLength));
   // on a CPU driver a barrier costs more than a row: one subgroup needs none
-  if (lowering.target.kind === "cpu") return fixedSubgroup(lowering.target) ?? 1;
+  if (target.kind === "cpu") return { lanes: subgroup ?? 1, teams: 1 };
   const count = shape.outer.reduce((product, axis) => product * extent(indices[axis]!), 1);
-  const most = longest >= (count <= fewRows ? 4096 : 16384) ? Math.min(1024, lowering.target.maxInvocations) : 256;
+  if (
+    subgroup !== null &&
+    target.alike !== true &&
+    count >= short.rows &&
+    longest <= short.longest &&
+    short.invocations <= target.maxInvocations &&
+    shape.shared.every(({ op }) => bySubgroup(op))
+  )
+    return { lanes: subgroup, teams: Math.floor(short.invocations / subgroup) };
+  const most = longest >= (count <= fewRows ? 4096 : 16384) ? Math.min(1024, target.maxInvocations) : 256;
   let size = 32;
   while (size < most && size < longest) size *= 2;
-  return Math.min(size, lowering.target.maxInvocations);
+  return { lanes: Math.min(size, target.maxInvocations), teams: 1 };
 }
 
 /** Whether every load that is not guarded is in range for all indices in their bounding ranges. */

@@ -8,7 +8,8 @@ import type { Concrete } from "../../types/type.js";
 import { spread, workgroupPosition } from "../toolkit/dispatch.js";
 import { storeElement } from "../toolkit/store.js";
 import { bindPosition, boundsOf, insideRanges } from "../toolkit/positions.js";
-import { extent } from "../../graph/analysis/ranges.js";
+import { boundingRange, extent, type Bounds } from "../../graph/analysis/ranges.js";
+import { scalarReductions } from "../../graph/scalar.js";
 import { loadElement, lowerScalar } from "../toolkit/scalar.js";
 import type { Lowering } from "../toolkit/lowering.js";
 
@@ -18,7 +19,13 @@ const groupSize = 64;
 /** Of many elements on a GPU: workgroups start one after the other, in more time than one of these takes. */
 const many = { elements: 2 ** 14, groupSize: 256 } as const;
 
-/** One invocation an element; reductions are loops. Works for every eqn on every device. */
+/**
+ * Elements of an invocation where there are so many that workgroups, which start one after the other, would take longer
+ * to start than memory takes: each of several loads is on its way while the others are.
+ */
+const several = { elements: 2 ** 22, each: 4 } as const;
+
+/** One invocation an element, or a few; reductions are loops. Works for every eqn on every device. */
 export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[] {
   switch (eqn.kind) {
     case "map":
@@ -38,7 +45,9 @@ export function loops(lowering: Lowering, eqn: Eqn<Concrete>): readonly Kernel[]
   }
 }
 
-function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: "map" | "update" }): Kernel {
+type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
+
+function elementLoops(lowering: Lowering, eqn: Elements): Kernel {
   const build = lowering.builder();
   const environment = lowering.environment(build);
   const bounds = boundsOf(lowering, eqn);
@@ -46,8 +55,27 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
   const { kind, maxInvocations } = lowering.target;
   const size =
     kind === "gpu" && count >= many.elements && maxInvocations >= many.groupSize ? many.groupSize : groupSize;
-  const workgroups = spread(Math.ceil(count / size));
-  const position = build.bind("position", k.add(k.mul(workgroupPosition(workgroups), size), k.builtin("local_index")));
+  const strides = kind === "gpu" ? stridesOf(eqn, count, size, bounds) : 1;
+  const workgroups = spread(Math.ceil(count / (size * strides)));
+  const first = k.add(k.mul(workgroupPosition(workgroups), size * strides), k.builtin("local_index"));
+  const finish = (): Kernel =>
+    build.finish({
+      name: lowering.nameOf(eqn),
+      workgroupSize: [size, 1, 1],
+      workgroups,
+      schedule: "loops",
+      values: lowering.valuesOf(eqn),
+    });
+  const position = build.bind("position", first);
+  if (strides > 1 && workgroups[1] === 1) {
+    // all values before the first is stored: a load does not wait for a store that might be to its place
+    const found = Array.from({ length: strides }, (_, at) => {
+      const inner = bindPosition(environment, eqn.indices, bounds, at === 0 ? position : k.add(position, at * size));
+      return { inner, value: build.bind("value", lowerScalar(inner, eqn.body)) };
+    });
+    for (const { inner, value } of found) storeElement(lowering, inner, eqn, value);
+    return finish();
+  }
   build.when(k.less(position, count), () => {
     const inner = bindPosition(environment, eqn.indices, bounds, position);
     const inside = insideRanges(inner, eqn.indices, bounds);
@@ -55,13 +83,19 @@ function elementLoops(lowering: Lowering, eqn: Eqn<Concrete> & { readonly kind: 
     if (inside === null) store();
     else build.when(inside, store);
   });
-  return build.finish({
-    name: lowering.nameOf(eqn),
-    workgroupSize: [size, 1, 1],
-    workgroups,
-    schedule: "loops",
-    values: lowering.valuesOf(eqn),
-  });
+  return finish();
+}
+
+/** How many elements an invocation computes, so many apart that neighbours stay neighbours; 1 where they do not divide. */
+function stridesOf(eqn: Elements, count: number, size: number, bounds: Bounds): number {
+  const { elements, each } = several;
+  return eqn.kind === "map" &&
+    count >= elements &&
+    count % (size * each) === 0 &&
+    eqn.indices.every((range) => boundingRange(range, bounds).exact) &&
+    scalarReductions(eqn.body).length === 0
+    ? each
+    : 1;
 }
 
 /** One invocation a word, one kernel a section of the format. */

@@ -16,8 +16,8 @@ type Reduce = Scalar<Concrete> & { readonly kind: "reduce" };
 type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 
 /**
- * One workgroup a row: its invocations share the work of each reduction that depends on the row only, then of the
- * row's elements. Norms, softmaxes, losses and arg-maxima are rows.
+ * One workgroup a row, or a subgroup: its invocations share the work of each reduction that depends on the row only, then
+ * of the row's elements. Norms, softmaxes, losses and arg-maxima are rows.
  */
 export interface RowShape {
   /** Own indices that the shared reductions depend on: a row each. */
@@ -45,8 +45,14 @@ export function rowShape(eqn: Elements): RowShape | null {
   return { outer, inner, shared };
 }
 
+/** Who computes a row: so many invocations, and so many such teams in a workgroup, each a subgroup where there are several. */
+export interface RowTeams {
+  readonly lanes: number;
+  readonly teams: number;
+}
+
 /** The kernel of an eqn in rows. */
-export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: number): Kernel {
+export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, { lanes, teams }: RowTeams): Kernel {
   const build = lowering.builder();
   const environment = lowering.environment(build);
   const outer = shape.outer.map((axis) => eqn.indices[axis]!);
@@ -54,27 +60,40 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, size: n
   const sizeOf = (ranges: Elements["indices"]): number =>
     ranges.reduce((product, range) => product * extent(range, lowering.bounds), 1);
   const count = sizeOf(outer);
-  const workgroups = spread(count);
-  const lane = k.builtin("local_index");
-  const team = soleTeam(size, lane);
+  const workgroups = spread(Math.ceil(count / teams));
+  const index = k.builtin("local_index");
+  const lane = teams === 1 ? index : build.bind("lane", k.rem(index, lanes));
+  const team = soleTeam(lanes, lane);
 
-  const body = (): void => {
-    let inner = bindPosition(environment, outer, lowering.bounds, workgroupPosition(workgroups));
+  const body = (row: Expr, wanted: Expr | null): void => {
+    let inner = bindPosition(environment, outer, lowering.bounds, row);
     for (const reduce of shape.shared) inner = withKnown(inner, [[reduce, reduceByTeam(inner, team, reduce)]]);
     const elements = sizeOf(own);
     const one = (position: Expr): void => {
       const element = bindPosition(inner, own, lowering.bounds, position);
       storeElement(lowering, element, eqn, lowerScalar(element, eqn.body));
     };
-    if (elements === 1) build.when(k.equal(lane, 0), () => one(k.u32(0)));
-    else build.loop("element", lane, k.u32(elements), one, size);
+    const all = (): void => {
+      if (elements === 1) build.when(k.equal(lane, 0), () => one(k.u32(0)));
+      else build.loop("element", lane, k.u32(elements), one, lanes);
+    };
+    if (wanted === null) all();
+    else build.when(wanted, all);
   };
-  const wanted = isWanted(workgroups, count, workgroupPosition(workgroups));
-  if (wanted === null) body();
-  else build.when(wanted, body);
+  const first = workgroupPosition(workgroups);
+  if (teams > 1) {
+    // subgroups keep together: those behind the last row compute it as well, and store nothing
+    const row = build.bind("row", k.add(k.mul(first, teams), k.div(index, lanes)));
+    const isExact = workgroups[0] * workgroups[1] * teams === count;
+    body(isExact ? row : build.bind("row", k.min(row, count - 1)), isExact ? null : k.less(row, count));
+  } else {
+    const wanted = isWanted(workgroups, count, first);
+    if (wanted === null) body(first, null);
+    else build.when(wanted, () => body(first, null));
+  }
   return build.finish({
     name: lowering.nameOf(eqn),
-    workgroupSize: [size, 1, 1],
+    workgroupSize: [lanes * teams, 1, 1],
     workgroups,
     schedule: "rows",
     values: lowering.valuesOf(eqn),

@@ -53,6 +53,11 @@ const subgroupCalls: { readonly [K in ReduceOp]?: "subgroupAdd" | "subgroupMax" 
   min: "subgroupMin",
 };
 
+/** Whether a subgroup combines its partial results by operations of its own, without workgroup memory and barriers. */
+export function bySubgroup(op: ReduceOp): boolean {
+  return op === "softmax_mean" || subgroupCalls[op] !== undefined;
+}
+
 /** Combines the partial results of a team; afterwards the accumulator of every lane holds the whole. */
 export function combineTeam(
   build: KernelBuilder,

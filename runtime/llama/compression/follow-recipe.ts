@@ -25,7 +25,7 @@ import type { Place } from "./place.js";
 import { keptLine } from "../long-runs/words.js";
 import { checkRecipe } from "./fit.js";
 import { tellTrainings } from "./told-memory.js";
-import { measurePace, slowWords, trains } from "./pace.js";
+import { kernelsOf, measurePace, slowWords, trains } from "./pace.js";
 import type { Retaining } from "./follow-layers.js";
 import { narrow, retentionsIn } from "./retain.js";
 import { createTreater } from "./treat.js";
@@ -95,7 +95,8 @@ export async function compressIn(
     const costs = costsOf(model, windows === null ? 0 : windows.count * windows.tokens, windows?.tokens ?? 0);
     const measured = createMeasured(model, facts.measured);
     const work = workLeft(recipe, model, costs, { ...options, windows: counts }, state.finished);
-    if (caller.target.kind === "cpu" && trains(recipe)) note(`note: ${slowWords(work, await measurePace(caller))}`);
+    if (caller.target.kind === "cpu" && trains(recipe))
+      note(`note: ${slowWords(work, kernelsOf(recipe, model), await measurePace(caller))}`);
     run = {
       place,
       caller,

@@ -5,7 +5,7 @@ import type { Treatment } from "../../../compiler/recipe/recipe.js";
 import type { Target } from "../../../compiler/target.js";
 import type { Linear } from "../../model/model.js";
 import { bytesAtOnce } from "../../run/memory.js";
-import { treatmentGraphs } from "../training/gradients.js";
+import { takesAnyFormat, treatmentGraphs } from "../training/gradients.js";
 import type { ActivationDtype } from "../weights.js";
 import { sizesOf } from "./host-pack.js";
 
@@ -40,7 +40,8 @@ export function bytesOfUpdate(
   const decoded = treatment.inputs.filter(({ name, kind }) => {
     const input = treatment.graph.inputs.find((each) => each.name === name);
     const isWeight = kind === "start" || kind === "original" || kind === "packed";
-    return isWeight && input !== undefined && treatment.graph.values[input.value]?.type.format === null;
+    const graphs = [stored, ...gradients.values()].filter((graph) => graph.inputs.some((each) => each.name === name));
+    return isWeight && input !== undefined && !graphs.every((graph) => takesAnyFormat(graph, name));
   }).length;
   // the gradients of all that is trained of a tensor are there before any of it is changed
   const before = (gradients.size - 1) * elements * 4;

@@ -1,8 +1,9 @@
 /** The gradients that training runs, derived from the functions of the language. */
 import { CompileError, error, InternalError, type Span } from "../../../compiler/diagnostic.js";
 import { cast, indexOf, load, range, sizeScalar } from "../../../compiler/graph/build.js";
-import { freshIndices } from "../../../compiler/graph/eqn.js";
+import { eqnOperands, freshIndices } from "../../../compiler/graph/eqn.js";
 import { differentiate, type Differentiation } from "../../../compiler/graph/gradient/differentiate.js";
+import { scalarLoads, scalarReductions } from "../../../compiler/graph/scalar.js";
 import type { SymbolicGraph, Value } from "../../../compiler/graph/graph.js";
 import { adding } from "../../../compiler/graph/passes/accumulate.js";
 import { withHostPacks } from "../../../compiler/graph/passes/host-packs.js";
@@ -121,5 +122,48 @@ export function treatmentGraphs(
     const gradient = (name: string): SymbolicGraph =>
       gradientOf(stored, { of: output.name, by: [name], packs: "through" }, at);
     return { stored, gradients: new Map(by.map((name) => [name, gradient(name)])) };
+  });
+}
+
+/**
+ * Whether an input of a graph, a dense weight, may be given as it is stored: all that reads it reads its elements, which are
+ * decoded there, and no sum does, which would decode them again for each of its terms. True, too, of one that takes any
+ * format already.
+ */
+export function takesAnyFormat(graph: SymbolicGraph, name: string): boolean {
+  const input = graph.inputs.find((each) => each.name === name);
+  if (input === undefined) return false;
+  if (graph.values[input.value]?.type.format !== null) return true;
+  return (
+    graph.values[input.value]?.type.shape.length === 2 &&
+    !input.mutable &&
+    graph.outputs.every(({ value }) => value !== input.value) &&
+    graph.eqns.every(
+      (eqn) =>
+        !new Set(eqnOperands(eqn)).has(input.value) ||
+        (eqn.kind === "map" &&
+          !scalarReductions(eqn.body).some((each) => scalarLoads(each).some(({ tensor }) => tensor === input.value))),
+    )
+  );
+}
+
+/** The graph with inputs that are dense given in any format, each a parameter of its own. */
+export function inAnyFormat(graph: SymbolicGraph, names: readonly string[]): SymbolicGraph {
+  return derived(graph, `in any format ${names.join()}`, () => {
+    const formats = new Map(
+      graph.inputs.flatMap(({ name, value }) =>
+        names.includes(name) && graph.values[value]?.type.format === null
+          ? [[value, `format of ${name}`] as const]
+          : [],
+      ),
+    );
+    return {
+      ...graph,
+      values: graph.values.map((value) => {
+        const parameter = formats.get(value.id);
+        return parameter === undefined ? value : { ...value, type: { ...value.type, format: { parameter } } };
+      }),
+      parameters: { ...graph.parameters, formats: [...graph.parameters.formats, ...formats.values()] },
+    };
   });
 }

@@ -1,12 +1,14 @@
 /** The second half of a step: the norm of all gradients, the optimiser, and the weights that the next passes use. */
 import { InternalError } from "../../../compiler/diagnostic.js";
 import type { DeviceTensor } from "../../run/run.js";
+import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { Arena } from "../../run/arena.js";
 import type { Scratch } from "../../run/memory.js";
 import type { Arguments, Caller } from "../call.js";
 import { createChain, createScratch, type BoundChain, type Chain, type ChainValue } from "../inference/chain.js";
 import { first } from "../results.js";
 import type { ActivationDtype } from "../weights.js";
+import { inAnyFormat, takesAnyFormat } from "./gradients.js";
 import type { TrainSettings } from "../../../compiler/recipe/recipe.js";
 import type { Rounding, Trained, TrainedState } from "./trained.js";
 
@@ -45,7 +47,7 @@ export async function createOptimizer(
     step: await fill([0, 0], "the rate"),
     clock: await fill([0, steps], "the clock"),
     next: await fill([1, steps], "the clock of the next step"),
-    squares: await fill(new Array<number>(statesOf(trained).length).fill(0), "squares of gradients"),
+    squares: await fill(new Array<number>(placesOf(trained).rows).fill(0), "squares of gradients"),
     total: await fill([0], "the loss"),
     report: await fill([0, 0, 0, 0], "the report"),
     scratch: createScratch(arena, caller),
@@ -55,6 +57,17 @@ export async function createOptimizer(
 /** What the optimiser changes, each with the tensor of the model that it is of. */
 function statesOf(trained: readonly Trained[]): readonly { readonly state: TrainedState; readonly of: Trained }[] {
   return trained.flatMap((of) => of.states.map((state) => ({ state, of })));
+}
+
+/** Where the squares of each state's gradient begin, a row each, and how many rows there are in all. */
+function placesOf(trained: readonly Trained[]): { readonly places: readonly number[]; readonly rows: number } {
+  let rows = 0;
+  const places = statesOf(trained).map(({ state: { master } }) => {
+    const place = rows;
+    rows += master.shape[0] ?? 0;
+    return place;
+  });
+  return { places, rows };
 }
 
 /** Binds the update of all trained tensors, for as long as the arena lives. */
@@ -71,13 +84,14 @@ export async function createUpdate(
   // computed twice, so that those of all tensors need not be kept until the norm is known
   const gradientBy = async ({ input }: TrainedState, of: Trained): Promise<ChainValue | DeviceTensor> => {
     const { rounding, gradient } = of;
-    const graph = input === null ? undefined : rounding?.gradients.get(input);
-    if (graph === undefined || rounding === null) return gradient;
-    const args = { ...(await argumentsOf(chain, of, rounding, clock)), [rounding.adjoint]: gradient };
-    return first(await chain.callGraph(graph, args, { sizes: rounding.sizes }));
+    const derived = input === null ? undefined : rounding?.gradients.get(input);
+    if (derived === undefined || rounding === null) return gradient;
+    const { graph, args } = await taking(chain, derived, of, rounding, clock);
+    return first(await chain.callGraph(graph, { ...args, [rounding.adjoint]: gradient }, { sizes: rounding.sizes }));
   };
-  for (const [place, { state: each, of }] of statesOf(trained).entries())
-    await chain.call("put_squares", { g: await gradientBy(each, of), squares, place });
+  const { places } = placesOf(trained);
+  for (const [at, { state: each, of }] of statesOf(trained).entries())
+    await chain.call("put_squares", { g: await gradientBy(each, of), squares, place: places[at]! });
   const patience = dtype === "f16" ? halfScale.patience : 3e38;
   await chain.call("next_state", { state, squares, clip, beta1, beta2, patience });
   for (const each of trained) {
@@ -90,7 +104,7 @@ export async function createUpdate(
     }
     await chain.call("clear_gradient", { x: each.gradient });
     const used = await usedOf(chain, each, dtype, next);
-    if (used !== null) into.set(used, each.forward);
+    if (used !== null) into.set(used, usedForm(each, dtype));
   }
   await chain.call("report_step", { report, total, state });
   return chain.bind([], into);
@@ -108,7 +122,7 @@ export async function createRefresh(
   const into = new Map<ChainValue, DeviceTensor>();
   for (const each of trained) {
     const used = await usedOf(chain, each, dtype, clock);
-    if (used !== null) into.set(used, each.forward);
+    if (used !== null) into.set(used, usedForm(each, dtype));
   }
   return chain.bind([], into);
 }
@@ -130,7 +144,7 @@ export async function createCopies(
   return chain.bind([]);
 }
 
-/** What passes use of a weight; null for one that is used as it is. */
+/** What passes use of a weight, in the form of `usedForm`; null for one that is used as it is. */
 async function usedOf(
   chain: Chain,
   of: Trained,
@@ -139,35 +153,46 @@ async function usedOf(
 ): Promise<ChainValue | null> {
   const { rounding, states, forward } = of;
   if (forward.shape.length === 1) return null;
-  const stored: ChainValue | DeviceTensor =
-    rounding === null
-      ? first(states).master
-      : first(
-          await chain.callGraph(rounding.stored, await argumentsOf(chain, of, rounding, clock), {
-            sizes: rounding.sizes,
-          }),
-        );
-  return first(await chain.call(dtype === "f16" ? "dense_f16" : "dense", { w: stored }));
+  let stored: ChainValue | DeviceTensor = first(states).master;
+  if (rounding !== null) {
+    const { graph, args } = await taking(chain, rounding.stored, of, rounding, clock);
+    stored = first(await chain.callGraph(graph, args, { sizes: rounding.sizes }));
+  }
+  return first(await chain.call(dtype !== "f16" ? "dense" : isPlain(forward) ? "halves" : "dense_f16", { w: stored }));
 }
 
-/** The inputs of what a recipe stores: what is trained, and the others, dense where they are weights. */
-async function argumentsOf(
+/** Whether the elements of a weight in the format f16 lie as those of a tensor of f16 do. */
+function isPlain({ shape }: DeviceTensor): boolean {
+  return (shape[1] ?? 0) % 2 === 0;
+}
+
+/** What passes use of a weight, as the tensor that `usedOf` gives. */
+function usedForm({ forward }: Trained, dtype: ActivationDtype): DeviceTensor {
+  return dtype === "f16" && isPlain(forward) ? { ...forward, dtype: "f16", format: null } : forward;
+}
+
+/**
+ * What a recipe stores, or a gradient of that, as a graph of what there is: weights are taken as they are stored, or decoded
+ * for it, and what is trained.
+ */
+async function taking(
   chain: Chain,
+  graph: SymbolicGraph,
   { states }: Trained,
-  { given, stored, clock: clockInput }: Rounding,
+  { given, clock: clockInput }: Rounding,
   clock: DeviceTensor,
-): Promise<Arguments<ChainValue | DeviceTensor>> {
+): Promise<{ readonly graph: SymbolicGraph; readonly args: Arguments<ChainValue | DeviceTensor> }> {
   const args: Record<string, ChainValue | DeviceTensor | number> = {};
+  const asStored: string[] = [];
   for (const [name, value] of Object.entries(given)) {
-    const input = stored.inputs.find((each) => each.name === name);
+    const input = graph.inputs.find((each) => each.name === name);
     if (input === undefined) continue;
-    const takesAny = stored.values[input.value]?.type.format !== null;
-    args[name] =
-      typeof value === "number" || value.format === null || takesAny
-        ? value
-        : first(await chain.call("dense", { w: value }));
+    const isDecoded = typeof value !== "number" && value.format !== null && !takesAnyFormat(graph, name);
+    if (typeof value !== "number" && value.format !== null && !isDecoded) asStored.push(name);
+    args[name] = isDecoded ? first(await chain.call("dense", { w: value })) : value;
   }
-  for (const { input, master } of states) if (input !== null) args[input] = master;
-  if (clockInput !== null) args[clockInput] = clock;
-  return args;
+  for (const { input, master } of states)
+    if (input !== null && graph.inputs.some(({ name }) => name === input)) args[input] = master;
+  if (clockInput !== null && graph.inputs.some(({ name }) => name === clockInput)) args[clockInput] = clock;
+  return { graph: inAnyFormat(graph, asStored), args };
 }

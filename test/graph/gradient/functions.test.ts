@@ -54,6 +54,18 @@ const cases: Readonly<Record<string, Case>> = {
     sizes: { T: 3, V: 6 },
     by: ["x"],
   },
+  "a mean by softmax, whole": {
+    source:
+      "fn f(q: f32[T, H], k: f32[C, H], v: f32[C, R]) -> f32[T, R] {\n  return y where y[t, r] = softmax_mean[c in 0 .. min(t + 2, C)](sum[h] q[t, h] * k[c, h], v[c, r])\n}",
+    sizes: { T: 3, C: 4, H: 2, R: 3 },
+    by: ["q", "k", "v"],
+  },
+  "a mean by softmax in more, and one of one value": {
+    source:
+      "fn f(q: f32[T, H], k: f32[C, H], v: f32[C, R], u: f32[C]) -> f32[T, R] {\n  let m[t] = softmax_mean[c](q[t, 0] * u[c], u[c]^2)\n  return y where y[t, r] = q[t, 1] * m[t] + 2.0 * softmax_mean[c in 0 .. min(t + 2, C)](sum[h] q[t, h] * k[c, h], v[c, r])\n}",
+    sizes: { T: 3, C: 4, H: 2, R: 3 },
+    by: ["q", "k", "v", "u"],
+  },
   "places: strides, quotients, remainders, turns": {
     source: `fn f(x: f32[T, A * H], s: f32[T, A], H: size) -> f32[T, A * H] where H % 2 == 0 {
   let r[t, a, h] = x[t, a * H + (h + H / 2) % H] * x[t, a * H + h] for a in 0 .. A, h in 0 .. H
