@@ -8,6 +8,9 @@ import type { Section, Shape } from "./format.js";
 import type { RowOrder } from "../types/row-order.js";
 import type { FormatSpec } from "../types/type.js";
 
+/** Words at multiples of which any device binds a part of a buffer: 256 bytes. */
+const bindable = 64;
+
 /** A section in parts that move as one: words, or halves of words. */
 export interface MovedSection {
   readonly section: Section;
@@ -17,7 +20,7 @@ export interface MovedSection {
 
 /**
  * How the sections of a tensor are put into an order; null where a piece has no whole number of its halves of words, or
- * shares a scale with others.
+ * shares a scale with others, or where a device could not bind a section by itself.
  */
 export function movedSections(spec: FormatSpec, shape: Shape, order: RowOrder): readonly MovedSection[] | null {
   const format = formatOfSpec(spec);
@@ -27,6 +30,7 @@ export function movedSections(spec: FormatSpec, shape: Shape, order: RowOrder): 
   if (grid !== null && (grid.group === "channel" || order.columns % grid.group !== 0)) return null;
   const pieces = (rows * columns) / order.columns;
   const moved = format.sections(spec, shape).map((section): MovedSection | null => {
+    if (section.offset % bindable !== 0) return null;
     const halves = (2 * section.words) / pieces;
     if (halves === 1) return { section, words: 0 };
     return halves % 2 === 0 && halves > 0 ? { section, words: halves / 2 } : null;

@@ -8,7 +8,7 @@ import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
 import { sizeValue, type Size } from "../../compiler/types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
-import { argumentsInOrder } from "./interleave.js";
+import { argumentsInOrder, hasRoom } from "./interleave.js";
 import type { DeviceTensor, Executor, Prepared, TensorForm } from "../run/run.js";
 
 /** What the parameters of a function stand for. */
@@ -90,10 +90,12 @@ export function createCaller(
 
   function compile(graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Promise<Prepared> {
     const binding = bind(graph, args, extra);
-    const whole = `${idOf(graph)} ${JSON.stringify(binding)}`;
+    // weights are held once where there is no room for them twice
+    const interleave = options.interleave === true && hasRoom(executor);
+    const whole = `${idOf(graph)} ${JSON.stringify(binding)}${interleave ? " interleaved" : ""}`;
     let ready = prepared.get(whole);
     if (ready === undefined) {
-      ready = executor.prepare(compileFunction(graph, binding, target, options));
+      ready = executor.prepare(compileFunction(graph, binding, target, { ...options, interleave }));
       prepared.set(whole, ready);
       // what failed is tried again by the next call: a device may have had no memory left just then
       ready.catch(() => prepared.delete(whole));
@@ -103,7 +105,9 @@ export function createCaller(
 
   async function callGraph(graph: SymbolicGraph, args: Arguments, extra: Extra = {}): Promise<readonly DeviceTensor[]> {
     const ready = await compile(graph, args, extra);
-    const outputs = await executor.run(ready, await argumentsInOrder(caller, ready.program, args));
+    const given = await argumentsInOrder(caller, ready.program, args);
+    if (given === null) return callGraph(graph, args, extra);
+    const outputs = await executor.run(ready, given);
     return graph.outputs
       .filter((output) => output.input === null)
       .map((output) => {

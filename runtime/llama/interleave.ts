@@ -18,14 +18,57 @@ export interface Mover {
 /** By the tensor in the order of its rows. */
 const made = new WeakMap<DeviceTensor, Map<string, Promise<DeviceTensor>>>();
 
+/** Executors whose device had no memory for a weight twice. */
+const full = new WeakSet<Executor>();
+
+/** Whether weights may be held twice on a device: until there was no memory for one. */
+export function hasRoom(executor: Executor): boolean {
+  return !full.has(executor);
+}
+
+/**
+ * Tensors in orders, with those of `wanted` that are in their own; null where the device has no memory for them, of
+ * which then none stays that this call has made.
+ */
+export async function allInOrder(
+  caller: Mover,
+  wanted: readonly { readonly tensor: DeviceTensor; readonly order: RowOrder | undefined }[],
+): Promise<readonly DeviceTensor[] | null> {
+  const fresh: { readonly of: DeviceTensor; readonly moved: Promise<DeviceTensor> }[] = [];
+  const moved = await Promise.allSettled(
+    wanted.map(async ({ tensor, order }) => {
+      if (order === undefined) return tensor;
+      const known = made.get(tensor)?.has(keyOf(order)) === true;
+      const ready = inOrder(caller, tensor, order);
+      if (!known) fresh.push({ of: tensor, moved: ready });
+      return ready;
+    }),
+  );
+  const failed = moved.find((each) => each.status === "rejected");
+  if (failed === undefined) return moved.map((each) => (each as PromiseFulfilledResult<DeviceTensor>).value);
+  for (const { of, moved: ready } of fresh)
+    await ready.then(
+      (tensor) => {
+        made.delete(of);
+        caller.executor.release(tensor);
+      },
+      () => {},
+    );
+  if (!(failed.reason instanceof DeviceError) || failed.reason.code !== "out-of-memory") throw failed.reason;
+  full.add(caller.executor);
+  return null;
+}
+
+const keyOf = ({ rows, columns }: RowOrder): string => `${rows} ${columns}`;
+
 /**
  * The tensor in an order; it is released with the one given. Takes as much memory again.
  * @throws DeviceError out-of-memory
  */
-export function inOrder(caller: Mover, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
+function inOrder(caller: Mover, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
   const own = made.get(tensor) ?? new Map<string, Promise<DeviceTensor>>();
   made.set(tensor, own);
-  const key = `${order.rows} ${order.columns}`;
+  const key = keyOf(order);
   let ready = own.get(key);
   if (ready === undefined) {
     ready = move(caller, tensor, order);
@@ -35,23 +78,19 @@ export function inOrder(caller: Mover, tensor: DeviceTensor, order: RowOrder): P
   return ready;
 }
 
-/** The arguments of a program, those in an order that want it. */
+/** The arguments of a program, those in an order that want it; null where the device has no memory for them. */
 export async function argumentsInOrder<A extends Argument>(
   caller: Mover,
   program: Prepared["program"],
   args: Readonly<Record<string, A>>,
-): Promise<Readonly<Record<string, A | DeviceTensor>>> {
-  const wanted = program.inputs.flatMap(({ name, order }) => (order === undefined ? [] : [{ name, order }]));
+): Promise<Readonly<Record<string, A | DeviceTensor>> | null> {
+  const wanted = program.inputs.flatMap(({ name, order }) => {
+    const given = args[name];
+    return order === undefined || typeof given !== "object" ? [] : [{ name, tensor: given as DeviceTensor, order }];
+  });
   if (wanted.length === 0) return args;
-  const moved = await Promise.all(
-    wanted.map(async ({ name, order }) => {
-      const given = args[name];
-      return typeof given === "object" && given.order === undefined
-        ? [[name, await inOrder(caller, given, order)] as const]
-        : [];
-    }),
-  );
-  return { ...args, ...Object.fromEntries(moved.flat()) };
+  const moved = await allInOrder(caller, wanted);
+  return moved === null ? null : { ...args, ...Object.fromEntries(moved.map((each, at) => [wanted[at]!.name, each])) };
 }
 
 async function move(caller: Mover, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {

@@ -103,9 +103,9 @@ interface SmallTile {
 }
 
 const smallTiles: readonly SmallTiles[] = [
-  { tokens: 16, single: { rows: 32, along: 1, many: 2048 }, pair: { rows: 16, along: 1, many: 4096 } },
-  { tokens: 32, single: { rows: 32, along: 1, many: 2048 }, pair: { rows: 16, along: 1, many: 2048 } },
-  { tokens: 64, single: { rows: 32, along: 1, many: 1024 }, pair: { rows: 16, along: 1, many: 2048 } },
+  { tokens: 16, single: { rows: 32, along: 1, many: 2048 }, pair: { rows: 16, along: 1, many: 8192 } },
+  { tokens: 32, single: { rows: 64, along: 2, many: 2048 }, pair: { rows: 64, along: 2, many: 4096 } },
+  { tokens: 64, single: { rows: 64, along: 4, many: 2048 }, pair: { rows: 64, along: 4, many: 4096 } },
 ];
 
 /**

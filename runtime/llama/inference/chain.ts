@@ -6,7 +6,7 @@ import type { Scratch } from "../../run/memory.js";
 import type { DeviceTensor, Prepared, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Arguments, Caller, Extra } from "../call.js";
-import { inOrder } from "../interleave.js";
+import { allInOrder } from "../interleave.js";
 
 /** Where calls go: to the device at once, or into a program that is linked of them. */
 export interface Calls<T extends TensorForm> {
@@ -70,11 +70,25 @@ interface Given {
   readonly order: RowOrder | undefined;
 }
 
+/** A call of a chain, whose program may be another when it is linked. */
+interface Recorded {
+  readonly prepare: () => Promise<Prepared>;
+  readonly args: Arguments<ChainValue | DeviceTensor>;
+  /** What its results are called in the whole. */
+  readonly results: Readonly<Record<string, string>>;
+}
+
+/** A chain as one program, and what it is given by the names in it. */
+interface Linked {
+  readonly program: Prepared["program"];
+  readonly given: ReadonlyMap<string, Given>;
+}
+
 /** Begins a chain; the arena owns what it has on the device, but for what lies in a scratch. */
 export function createChain(arena: Arena, caller: Caller, name: string, scratch: Scratch | null = null): Chain {
   const { executor } = caller;
-  const links: Link[] = [];
-  const inputs = new Map<string, Given>();
+  const calls: Recorded[] = [];
+  const empties = new Map<DeviceTensor, string>();
   const numbers = new Map<DeviceTensor, number>();
   const scalars: Record<string, number> = {};
 
@@ -89,56 +103,67 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
     if (isValue(argument)) return argument.name;
     const number = numbers.get(argument) ?? numbers.size;
     numbers.set(argument, number);
-    const whole = `given ${number}${order === undefined ? "" : ` by ${order.rows} rows of ${order.columns}`}`;
-    inputs.set(whole, { tensor: argument, order });
-    return whole;
+    return `given ${number}${order === undefined ? "" : ` by ${order.rows} rows of ${order.columns}`}`;
   }
 
-  function add(
+  async function add(
     called: string,
-    { program }: Prepared,
+    prepare: () => Promise<Prepared>,
     args: Arguments<ChainValue | DeviceTensor>,
-  ): readonly ChainValue[] {
-    const at = links.length;
-    const names = Object.fromEntries(
-      Object.entries(args).map(([parameter, argument]) => [
-        parameter,
-        nameOf(parameter, argument, program.inputs.find((input) => input.name === parameter)?.order),
-      ]),
-    );
+  ): Promise<readonly ChainValue[]> {
+    const { program } = await prepare();
+    const at = calls.length;
     // the final state of a `var` parameter is the tensor that was given for it
-    const results = program.outputs.filter((output) => !program.inputs.some(({ buffer }) => buffer === output.buffer));
-    const values = results.map(({ name: own, dtype, shape, format }): ChainValue => {
-      const whole = `${at} ${called} ${own}`;
-      names[own] = whole;
-      return { name: whole, dtype, shape, format };
-    });
-    links.push({ program, names });
-    return values;
+    const own = program.outputs.filter((output) => !program.inputs.some(({ buffer }) => buffer === output.buffer));
+    const results = own.map(({ name: result, dtype, shape, format }) => ({
+      own: result,
+      value: { name: `${at} ${called} ${result}`, dtype, shape, format },
+    }));
+    calls.push({ prepare, args, results: Object.fromEntries(results.map(({ own, value }) => [own, value.name])) });
+    return results.map(({ value }) => value);
+  }
+
+  /** The program of all calls, as they are compiled now, and what it is given. */
+  async function linked(names: readonly string[]): Promise<Linked> {
+    const given = new Map<string, Given>();
+    const links: Link[] = [];
+    for (const { prepare, args, results } of calls) {
+      const { program } = await prepare();
+      const own = Object.entries(args).map(([parameter, argument]) => {
+        const order = program.inputs.find((input) => input.name === parameter)?.order;
+        const whole = nameOf(parameter, argument, order);
+        if (typeof argument !== "number" && !isValue(argument)) given.set(whole, { tensor: argument, order });
+        return [parameter, whole] as const;
+      });
+      links.push({ program, names: { ...Object.fromEntries(own), ...results } });
+    }
+    for (const [tensor, label] of empties) given.set(label, { tensor, order: undefined });
+    return { program: linkPrograms(name, links, names), given };
   }
 
   return {
     functions: caller.functions,
-    call: async (called, args, extra) => add(called, await caller.prepared(called, args, extra), args),
-    callGraph: async (graph, args, extra) => add(graph.name, await caller.preparedGraph(graph, args, extra), args),
+    call: (called, args, extra) => add(called, () => caller.prepared(called, args, extra), args),
+    callGraph: (graph, args, extra) => add(graph.name, () => caller.preparedGraph(graph, args, extra), args),
     async empty(form, label) {
       const tensor = arena.own(await executor.allocate(form, label));
-      return { ...form, name: nameOf(label, tensor) };
+      const whole = nameOf(label, tensor);
+      empties.set(tensor, whole);
+      return { ...form, name: whole };
     },
     release: () => {},
     async bind(keep, into = new Map<ChainValue, DeviceTensor>()) {
       const names = [...keep, ...into.keys()].map((value) => value.name);
-      const program = linkPrograms(name, links, names);
-      const given = Object.fromEntries(
-        await Promise.all(
-          [...inputs].map(
-            async ([whole, { tensor, order }]) =>
-              [whole, order === undefined ? tensor : await inOrder(caller, tensor, order)] as const,
-          ),
-        ),
-      );
+      let { program, given } = await linked(names);
+      let tensors = await allInOrder(caller, [...given.values()]);
+      if (tensors === null) {
+        // no room for weights in another order: the calls are compiled for those that there are
+        ({ program, given } = await linked(names));
+        tensors = [...given.values()].map(({ tensor }) => tensor);
+      }
+      const inputs = Object.fromEntries([...given.keys()].map((whole, at) => [whole, tensors[at]!]));
       const outputs = Object.fromEntries([...into].map(([value, tensor]) => [value.name, tensor]));
-      const bound = await executor.bind(await executor.prepare(program), given, scalars, outputs, scratch);
+      const bound = await executor.bind(await executor.prepare(program), inputs, scalars, outputs, scratch);
       arena.defer(() => executor.unbind(bound));
       return {
         tensor(value) {

@@ -52,9 +52,9 @@ fn main(@builtin(local_invocation_index) local_index: u32, @builtin(subgroup_inv
     let m = own_m + row;
     let n = own_n + column_2;
     if ((m < 32u) && (n < 32u)) {
-      let at = strip_start + (row * 5u + column_2 / 4u);
+      let at = row * 5u + column_2 / 4u;
       let which = column_2 % 4u;
-      let four = tiles[at];
+      let four = tiles[at + strip_start];
       let sum_1 = bitcast<f32>(select(select(four.w, four.z, (which == 2u)), select(four.y, four.x, (which == 0u)), (which < 2u)));
       let t = m % 32u;
       let b = m / 32u;
