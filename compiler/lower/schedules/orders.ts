@@ -52,8 +52,8 @@ export function matrixOrders(
     if (!agreed.every(({ order }) => isSameOrder(order, first.order))) continue;
     matrices.set(id, first.order);
     const beside: RowOrder = { rows: besideRows, columns: first.order.trip };
+    // tiles are whole, so that none reaches past the last block
     for (const { cut, sides } of interleave ? agreed : [])
-      // tiles are whole, so that none reaches past the last block
       for (const side of sides.right)
         if (
           side.kind === "stored" &&
