@@ -1,5 +1,5 @@
 /** Packed weights in the orders that programs want them in: made on the device when first asked for, and then kept. */
-import { movedSections } from "../../compiler/formats/interleave.js";
+import { movedSections, type MovedSection } from "../../compiler/formats/interleave.js";
 import { shapeOf, formatWords } from "../../compiler/formats/registry.js";
 import type { RowOrder } from "../../compiler/types/row-order.js";
 import { DeviceError } from "../device/error.js";
@@ -26,31 +26,50 @@ export function hasRoom(executor: Executor): boolean {
   return !full.has(executor);
 }
 
+/** A tensor that is wanted in an order; in its own where that is left out. */
+interface Wanted {
+  readonly tensor: DeviceTensor;
+  readonly order: RowOrder | undefined;
+}
+
+/** Who makes copies on an executor, one after the other. */
+const turns = new WeakMap<Executor, Promise<unknown>>();
+
 /**
  * Tensors in orders, with those of `wanted` that are in their own; null where the device has no memory for them, of
  * which then none stays that this call has made.
  */
-export async function allInOrder(
-  caller: Mover,
-  wanted: readonly { readonly tensor: DeviceTensor; readonly order: RowOrder | undefined }[],
-): Promise<readonly DeviceTensor[] | null> {
-  const fresh: { readonly of: DeviceTensor; readonly moved: Promise<DeviceTensor> }[] = [];
+export async function allInOrder(caller: Mover, wanted: readonly Wanted[]): Promise<readonly DeviceTensor[] | null> {
+  if (wanted.every(({ order }) => order === undefined)) return wanted.map(({ tensor }) => tensor);
+  // what one call makes and gives back again, no other may have been given
+  const before = turns.get(caller.executor) ?? Promise.resolve();
+  const own = before.then(() => makeAll(caller, wanted));
+  turns.set(
+    caller.executor,
+    own.catch(() => {}),
+  );
+  return own;
+}
+
+async function makeAll(caller: Mover, wanted: readonly Wanted[]): Promise<readonly DeviceTensor[] | null> {
+  const fresh: { readonly of: DeviceTensor; readonly key: string; readonly moved: Promise<DeviceTensor> }[] = [];
   const moved = await Promise.allSettled(
     wanted.map(async ({ tensor, order }) => {
       if (order === undefined) return tensor;
       const known = made.get(tensor)?.has(keyOf(order)) === true;
       const ready = inOrder(caller, tensor, order);
-      if (!known) fresh.push({ of: tensor, moved: ready });
+      if (!known) fresh.push({ of: tensor, key: keyOf(order), moved: ready });
       return ready;
     }),
   );
   const failed = moved.find((each) => each.status === "rejected");
   if (failed === undefined) return moved.map((each) => (each as PromiseFulfilledResult<DeviceTensor>).value);
-  for (const { of, moved: ready } of fresh)
+  for (const { of, key, moved: ready } of fresh)
     await ready.then(
       (tensor) => {
-        made.delete(of);
-        caller.executor.release(tensor);
+        made.get(of)?.delete(key);
+        // with the one that it is a copy of, which may have been released meanwhile
+        if (!caller.executor.isReleased(tensor)) caller.executor.release(tensor);
       },
       () => {},
     );
@@ -100,10 +119,27 @@ async function move(caller: Mover, tensor: DeviceTensor, order: RowOrder): Promi
   const sections = format === null ? null : movedSections(format, shape, order);
   if (format === null || sections === null)
     throw new DeviceError("validation", `The rows of a tensor [${tensor.shape.join(", ")}] cannot lie side by side.`);
-  const pieces = shape.columns / order.columns;
   const whole = await executor.allocate(tensor, "weights with their rows side by side", 4 * formatWords(format, shape));
   const target: DeviceTensor = Object.assign(whole, { order });
-  executor.tie(target, tensor);
+  try {
+    executor.tie(target, tensor);
+    await moveInto(caller, tensor, target, sections, order);
+  } catch (error) {
+    if (!executor.isReleased(target)) executor.release(target);
+    throw error;
+  }
+  return target;
+}
+
+async function moveInto(
+  caller: Mover,
+  tensor: DeviceTensor,
+  target: DeviceTensor,
+  sections: readonly MovedSection[],
+  order: RowOrder,
+): Promise<void> {
+  const shape = shapeOf(tensor.shape);
+  const pieces = shape.columns / order.columns;
   for (const { section, words } of sections) {
     const own = { dtype: "u32" as const, format: null, offset: 4 * section.offset, bytes: 4 * section.words };
     const part = (of: DeviceTensor, sizes: readonly number[]): DeviceTensor => ({
@@ -118,7 +154,6 @@ async function move(caller: Mover, tensor: DeviceTensor, order: RowOrder): Promi
     const args = { words: part(tensor, before) };
     const [called, extra] =
       words > 0 ? ["words_beside", {}] : ["halves_beside", { sizes: { rows: order.rows, pieces } }];
-    await executor.run(await caller.prepared(called, args, extra), args, {}, { y: part(target, after) });
+    await caller.executor.run(await caller.prepared(called, args, extra), args, {}, { y: part(target, after) });
   }
-  return target;
 }

@@ -79,9 +79,11 @@ export interface Executor {
    * Gives a tensor's memory back; what is recorded already still finds it. Only for tensors that this executor made,
    * once each.
    */
+  release(tensor: DeviceTensor): void;
+  /** Whether a tensor's memory has been given back. */
+  isReleased(tensor: DeviceTensor): boolean;
   /** Lets a tensor be released when another is, whose copy in another order it is, say. */
   tie(tensor: DeviceTensor, to: DeviceTensor): void;
-  release(tensor: DeviceTensor): void;
   /** Submits what is recorded. */
   flush(): void;
   /** Resolves when all recorded work has run. */

@@ -255,6 +255,7 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     read: (tensor) => mayBeLeft(read(tensor)),
     values: (tensor) => mayBeLeft(values(tensor)),
     release: (tensor) => memory.release(tensor),
+    isReleased: (tensor) => memory.isReleased(tensor),
     tie: (tensor, to) => memory.tie(usable(tensor, "tied"), usable(to, "tied to")),
     flush: recorder.flush,
     finish: () => mayBeLeft(finish()),

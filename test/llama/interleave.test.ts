@@ -10,6 +10,7 @@ import { openDevice } from "../../runtime/device/device.js";
 import { standardLibrary } from "../../runtime/library.js";
 import { createCaller } from "../../runtime/llama/call.js";
 import { createChain } from "../../runtime/llama/inference/chain.js";
+import { allInOrder } from "../../runtime/llama/interleave.js";
 import { withArena } from "../../runtime/run/arena.js";
 import { createExecutor, type DeviceTensor, type Executor } from "../../runtime/run/run.js";
 import { targetOf } from "../../runtime/run/target.js";
@@ -20,13 +21,18 @@ const format = parseFormat("nm(2, 4) of int4(128)");
 const shape = { rows: 1024, columns: 1024 };
 
 /** A device that computes nothing, as if it had matrices. */
-async function machine(room: number): Promise<{ executor: Executor; close: () => void; made: () => number }> {
+async function machine(
+  room: number,
+  movers = Infinity,
+): Promise<{ executor: Executor; close: () => void; made: () => number }> {
   const device = await openDevice({ backend: "null" });
   const executor = await createExecutor(device);
-  let made = 0;
+  let [made, runs] = [0, 0];
   return {
     executor: {
       ...executor,
+      run: (...given) =>
+        runs++ >= movers ? Promise.reject(new DeviceError("out-of-memory", "no room")) : executor.run(...given),
       allocate: (form, label, bytes) => {
         if (label.includes("side by side") && made++ >= room)
           return Promise.reject(new DeviceError("out-of-memory", "no room"));
@@ -99,6 +105,45 @@ test("where there is no room for all of them they are held once", async () => {
   // and nothing is tried again
   await bindHalf(executor, weights);
   assert.is(made(), 3);
+  close();
+});
+
+test("a copy that cannot be filled is given back", async () => {
+  const { executor, close } = await machine(Infinity, 3);
+  const weights = [await weight(executor), await weight(executor), await weight(executor)];
+  const once = executor.memory.live;
+  assert.ok((await bindHalf(executor, weights)) > 0);
+  assert.is(executor.memory.live, once);
+  close();
+});
+
+test("a weight released while it is copied leaves nothing behind", async () => {
+  const { executor, close } = await machine(Infinity);
+  const [kept, gone] = [await weight(executor), await weight(executor)];
+  const once = executor.memory.live;
+  const caller = createCaller(executor, targetOf(executor.device), standardLibrary());
+  const order = { rows: 16, columns: 128 };
+  const moved = allInOrder(caller, [
+    { tensor: kept, order },
+    { tensor: gone, order },
+  ]).then(
+    () => null,
+    (error: unknown) => error,
+  );
+  executor.release(gone);
+  assert.instance(await moved, DeviceError);
+  assert.is(executor.memory.live, once / 2);
+  close();
+});
+
+test("two chains of one weight, of which one finds no room", async () => {
+  const { executor, close } = await machine(2);
+  const weights = [await weight(executor), await weight(executor), await weight(executor)];
+  const [shared] = weights as [DeviceTensor];
+  const both = await Promise.all([bindHalf(executor, weights), bindHalf(executor, [shared, shared, shared])]);
+  assert.ok(both.every((dispatches) => dispatches > 0));
+  weights.forEach((each) => executor.release(each));
+  assert.is(executor.memory.live, 0);
   close();
 });
 
