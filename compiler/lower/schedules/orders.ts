@@ -1,8 +1,8 @@
-/** Activations that lie as the matrices of the products that read them: which, and in which order. */
+/** What lies in the order in which products by matrices load it: which activations, which weights, and in which order. */
 import { movedSections } from "../../formats/interleave.js";
 import type { RowOrder } from "../../types/row-order.js";
 import { allEqns, eqnOperands } from "../../graph/eqn.js";
-import type { ConcreteGraph, Eqn, ValueId } from "../../graph/graph.js";
+import type { ConcreteGraph, Eqn, Scalar, ValueId } from "../../graph/graph.js";
 import { productOf } from "../../graph/analysis/product.js";
 import { scalarLoads, withoutCasts } from "../../graph/scalar.js";
 import type { StorageMap } from "../../graph/storage.js";
@@ -19,7 +19,8 @@ import { orderOf, takesTrips } from "./matrix-tile.js";
 
 /**
  * The orders of what only products by matrices read that want it so, and agree. `lowering` makes one with orders given.
- * With `interleave` packed inputs that those products alone read lie with their rows side by side. Whoever lowers by them must see that those readers did take their tiles: any other would read nonsense.
+ * With `interleave` packed inputs that those products alone read lie with their rows side by side. Whoever lowers by
+ * them must see that those readers did take their tiles: any other would read nonsense.
  */
 export function matrixOrders(
   graph: ConcreteGraph,
@@ -43,18 +44,24 @@ export function matrixOrders(
     const asked = own.map((eqn) => {
       const taken = matrixTaken(free, eqn, wanted);
       if (taken === null || !takesTrips(taken.cut) || taken.cut.left !== "ordered") return null;
-      return { ...taken, order: orderOf(taken.cut, taken.sides), trip: taken.cut.trip };
+      return { ...taken, order: orderOf(taken.cut, taken.sides) };
     });
-    const [first] = asked;
-    if (first == null || !asked.every((each) => each !== null && isSameOrder(each.order, first.order))) continue;
+    const agreed = asked.filter((each) => each !== null);
+    const [first] = agreed;
+    if (first === undefined || agreed.length < asked.length) continue;
+    if (!agreed.every(({ order }) => isSameOrder(order, first.order))) continue;
     matrices.set(id, first.order);
-    if (interleave)
-      for (const each of asked)
-        for (const side of each?.sides.right ?? [])
-          if (side.kind === "stored" && side.reader !== null && each!.cut.rows % besideRows === 0) {
-            const order: RowOrder = { rows: besideRows, columns: each!.trip };
-            if (mayLieBeside(graph, side, order)) rows.set(side.term.rows!.load.tensor, order);
-          }
+    const beside: RowOrder = { rows: besideRows, columns: first.order.trip };
+    // tiles are whole, so that none reaches past the last block
+    for (const { cut, sides } of interleave ? agreed : [])
+      for (const side of sides.right)
+        if (
+          side.kind === "stored" &&
+          cut.rows % besideRows === 0 &&
+          side.outer % cut.rows === 0 &&
+          mayLieBeside(graph, side, beside)
+        )
+          rows.set(side.term.rows!.load.tensor, beside);
   }
   return { matrices, rows };
 }
@@ -63,10 +70,11 @@ export function matrixOrders(
 const besideRows = matrixSize;
 
 /** Whether a packed side is an input that nothing else reads, and may be put into an order. */
-function mayLieBeside(graph: ConcreteGraph, { term, index }: StoredSide, order: RowOrder): boolean {
+function mayLieBeside(graph: ConcreteGraph, { term, index, reader }: StoredSide, order: RowOrder): boolean {
   const { load, spec, shape } = term.rows!;
   const [row, column] = load.at;
   return (
+    reader !== null &&
     graph.inputs.some(({ value, part, mutable }) => value === load.tensor && part === undefined && !mutable) &&
     graph.outputs.every(({ value }) => value !== load.tensor) &&
     load.at.length === 2 &&
@@ -124,8 +132,7 @@ function readsAsLeft(lowering: Lowering, eqn: Eqn<Concrete>, id: ValueId): boole
   if (eqn.kind !== "map") return false;
   const product = productOf(lowering.graph, eqn, boundsOf(lowering, eqn), true);
   if (product === null) return false;
-  const reads = (scalar: Parameters<typeof scalarLoads<Concrete>>[0]): number =>
-    scalarLoads(scalar).filter(({ tensor }) => tensor === id).length;
+  const reads = (scalar: Scalar<Concrete>): number => scalarLoads(scalar).filter(({ tensor }) => tensor === id).length;
   const asLeft = product.terms.every(({ left }) => left.length === 1 && left.every((each) => reads(each) === 1));
   const inRight = product.terms.some(({ right }) => right.some((each) => reads(each) > 0));
   return asLeft && !inRight && reads(eqn.body) === product.terms.length;
