@@ -18,7 +18,7 @@ import { targetOf } from "../../runtime/run/target.js";
 const test = suite("weights side by side");
 
 const format = parseFormat("nm(2, 4) of int4(128)");
-const shape = { rows: 1024, columns: 1024 };
+const shape = { rows: 2048, columns: 2048 };
 
 /** A device that computes nothing, as if it had matrices. */
 async function machine(
@@ -70,7 +70,7 @@ async function bindHalf(executor: Executor, weights: readonly DeviceTensor[]): P
   const target = { ...targetOf(executor.device), subgroups: { min: 128, max: 128 }, matrices: true };
   const caller = createCaller(executor, target, standardLibrary(), { interleave: true });
   return withArena(executor, async (arena) => {
-    const x = arena.own(await executor.allocate({ dtype: "f16", shape: [16, 1, 1024], format: null }, "x"));
+    const x = arena.own(await executor.allocate({ dtype: "f16", shape: [16, 1, 2048], format: null }, "x"));
     const chain = createChain(arena, caller, "half");
     const [gate, up, down] = weights as [DeviceTensor, DeviceTensor, DeviceTensor];
     const [y] = await chain.callGraph(half, { x, gate, up, down });

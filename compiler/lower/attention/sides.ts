@@ -2,7 +2,7 @@
 import { growsWith, type Attention, type AttentionEqn } from "../../graph/analysis/attention.js";
 import { coefficientOf, intervalOf } from "../../graph/analysis/ranges.js";
 import type { IndexId, Scalar } from "../../graph/graph.js";
-import { constantOf, freeIndices, type Load } from "../../graph/scalar.js";
+import { constantOf, freeIndices, scalarKey, type Load } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { elementCount, upTo } from "../../types/shape.js";
@@ -104,12 +104,13 @@ export function ready(build: KernelBuilder, held: readonly Held[], subgroups: bo
 }
 
 /** Whether rows of keys lie in their tensor as those of values do in theirs, read by vectors as wide. */
-export function liesAlike(lowering: Lowering, a: Load<Concrete>, b: Load<Concrete>, widths: Widths): boolean {
-  const text = (load: Load<Concrete>, width: number): string => {
+export function liesAlike(lowering: Lowering, { key, value, product, element }: Attention, widths: Widths): boolean {
+  const text = (load: Load<Concrete>, along: IndexId, width: number): string => {
     const { shape, at } = accessOf(lowering, load);
-    return JSON.stringify([load.guarded, width, shape, at.slice(0, -1)]);
+    const names = new Map([[along, "along"]]);
+    return JSON.stringify([load.guarded, width, shape, at.map((index) => scalarKey(index, names))]);
   };
-  return text(a, widths.key) === text(b, widths.value);
+  return text(key, product.over[0]!.index, widths.key) === text(value, element.index, widths.value);
 }
 
 /** Rows of a dense float tensor, one for each key, read in vectors. */

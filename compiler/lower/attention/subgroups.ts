@@ -58,6 +58,7 @@ export function subgroupsFit(attention: Attention, widths: Widths, shape: Subgro
     powerOfTwoFrom(lanes) === lanes &&
     lanes <= size &&
     powerOfTwoFrom(shape.queries) <= lanes &&
+    powerOfTwoFrom(shape.loads) === shape.loads &&
     shape.subgroups * size <= target.maxInvocations &&
     bytesOf(attention, shape) <= target.maxWorkgroupMemory
   );
@@ -160,7 +161,7 @@ export function subgroupAttention(
       key: over.index,
       width: widths.value,
     });
-    const alike = liesAlike(lowering, attention.key, attention.value, widths);
+    const alike = liesAlike(lowering, attention, widths);
     /** Loads a lane's vectors of a step, into `held` if there is any. */
     const load = (start: Expr, held: readonly HeldRow[] | null): readonly HeldRow[] => {
       const places = upTo(loads).map((at) => {

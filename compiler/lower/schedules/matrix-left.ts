@@ -5,6 +5,7 @@ import { matrixSize } from "../../target.js";
 import { upTo } from "../../types/shape.js";
 import { run, type DenseSide } from "../product/matrix-sides.js";
 import { matricesAlong, type MatrixOrder } from "../toolkit/order.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Environment } from "../toolkit/scalar.js";
 import type { TileContext } from "./matrix-context.js";
 import { matricesOf } from "./matrix-tile.js";
@@ -29,20 +30,14 @@ export function leftInMemory(
     const start = k.add(k.div(side.start(environment), run), k.mul(row, pitch));
     return build.bind("left_row", part === null ? start : k.add(start, part));
   });
-  return (vector) =>
-    rows.map((row) => {
-      const name = build.fresh("left");
-      build.add({
-        kind: "load_matrix",
-        name,
-        role: "left",
-        array: view,
-        index: k.add(row, vector),
-        stride: k.u32(pitch),
-        columns: false,
-      });
-      return name;
-    });
+  return (vector) => rows.map((row) => leftMatrix(build, view, k.add(row, vector), pitch));
+}
+
+/** Loads a left matrix from a view, its rows `pitch` vectors apart; gives its name. */
+function leftMatrix(build: KernelBuilder, array: string, index: Expr, pitch: number): string {
+  const name = build.fresh("left");
+  build.add({ kind: "load_matrix", name, role: "left", array, index, stride: k.u32(pitch), columns: false });
+  return name;
 }
 
 /** Vectors of eight elements of a matrix, and of a row of it. */
@@ -63,18 +58,6 @@ export function leftInOrder(
   });
   return (place) => {
     const first = build.bind("matrices", k.mul(k.div(place, matrixSize), along));
-    return rows.map((row) => {
-      const name = build.fresh("left");
-      build.add({
-        kind: "load_matrix",
-        name,
-        role: "left",
-        array: view,
-        index: k.mul(k.add(first, row), vectorsOfMatrix),
-        stride: k.u32(vectorsOfRow),
-        columns: false,
-      });
-      return name;
-    });
+    return rows.map((row) => leftMatrix(build, view, k.mul(k.add(first, row), vectorsOfMatrix), vectorsOfRow));
   };
 }

@@ -117,6 +117,8 @@ function ofSubgroups(product: Product, { left, right }: MatrixProduct, together:
   const found = smallTiles.find(({ tokens }) => m <= tokens);
   if (found === undefined || right.length > 2 || left.order === null || left.inner < leastOrdered) return [];
   if (right.some((side) => side.kind !== "stored" || side.reader === null)) return [];
+  // sums of parts are a dispatch more, which short products do not repay
+  if (Math.max(n, together) * left.inner < leastWeights) return [];
   const { rows, along, many } = right.length === 1 ? found.single : found.pair;
   const wanted = Math.round((many * rows) / (along * Math.max(n, together)));
   const parts = 2 ** Math.floor(Math.log2(Math.min(Math.floor(left.inner / 128), wanted)));
@@ -129,8 +131,9 @@ function ofSubgroups(product: Product, { left, right }: MatrixProduct, together:
 /** Columns from which on sums of so many tokens are divided among workgroups: fewer do not repay adding them up. */
 const leastDivided = 4096;
 
-/** Columns from which on activations are put into the order of matrices. */
+/** Columns from which on activations are put into the order of matrices, and weights of all products of the same. */
 const leastOrdered = 1024;
+const leastWeights = 2 ** 22;
 
 /** The same for up to 64 tokens, whose sums are four times as many. */
 const leastDividedOf64 = 8192;

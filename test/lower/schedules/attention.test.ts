@@ -207,6 +207,16 @@ test("a device takes every cut of heads of 128, in pages", async () => {
   device.close();
 });
 
+test("keys and values side by side in the rows of one tensor", () => {
+  const source = `fn main(q: f32[T, A, H], kv: f32[C, 2 * H]) -> f32[T, A, H] {
+  return y where y[t, a, h] = softmax_mean[c in 0 .. C](sum[i in 0 .. H] q[t, a, i] * kv[c, i], kv[c, h + H]) for h in 0 .. H
+}`;
+  const made = programCase(source, { T: 1, A: 4, H: 32, C: 40 }, "chain");
+  const expected = expectedOf(made);
+  for (const device of devices)
+    assert.equal(schedulesOf(agreeSimulated(made, expected, device)), ["attention"], device.target.name);
+});
+
 test("text that was written into pages is read as if it stood in a row", () => {
   const write = `fn main(var keys: f32[P, S, H], k: f32[T, H], pages: i32[L], position: i32[B]) {
   keys[pages[(position[0] + t) / S], (position[0] + t) % S, h] = k[t, h]
