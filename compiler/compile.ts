@@ -276,7 +276,9 @@ export interface Tunable {
 
 /** The products and attentions of a compilation that have a choice, in order, each key once. */
 export function tunables({ fused, storage, orders, packs }: Stages, target: Target): readonly Tunable[] {
-  const lowering = createLowering(fused, storage, target, [], packs, orders);
+  // in the order of the cut that is taken no other fits: activations may be put into any, or stay in rows
+  const matrices = new Map([...orders.matrices.keys()].map((id) => [id, "any"] as const));
+  const lowering = createLowering(fused, storage, target, [], packs, { matrices, rows: new Map() });
   const instead = new Set([...packs.values()].flatMap((pack) => pack.instead));
   const found = new Map<string, Tunable>();
   for (const eqn of fused.eqns) {

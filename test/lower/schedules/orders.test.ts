@@ -1,7 +1,7 @@
 /** Activations in the order of the matrices that read them: right at awkward sizes, and only where all readers agree. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { lowerConcrete } from "../../../compiler/compile.js";
+import { lowerConcrete, tunables, written } from "../../../compiler/compile.js";
 import { interleavedWords, movedSections } from "../../../compiler/formats/interleave.js";
 import { formatWords } from "../../../compiler/formats/registry.js";
 import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
@@ -187,6 +187,27 @@ test("the library puts words side by side as it is told here", () => {
       const own = libraryCase(name, { sizes }, "exact", { words: from! });
       assert.equal([...expectedOf(own).outputs.get("y")!.data], [...to!], `${text} ${section.name}`);
     }
+  }
+});
+
+test("a table may have every cut of what is in order by itself, and is followed", () => {
+  const given = graphCase(
+    graphOf(linear, "main"),
+    half({ B: 1, T: 5, D: 1024, N: 4096 }, "nm(2, 4) of int4(64)"),
+    "half",
+  );
+  const stages = lowerConcrete(given.graph, gpu, { interleave: true });
+  assert.is(stages.orders.matrices.size, 1);
+  const [found] = tunables(stages, gpu);
+  const cuts = found!.cuts.filter((cut) => cut.kind === "matrix");
+  assert.is(cuts[0]!.left, "ordered", "what is taken by itself comes first");
+  const inRows = cuts.filter(({ left }) => left === undefined);
+  assert.ok(inRows.length > 3, `${inRows.length} of ${cuts.length}`);
+  for (const cut of [cuts[0]!, ...inRows]) {
+    const choices = { [found!.key.text]: written(cut) };
+    const { orders, kernels } = lowerConcrete(given.graph, gpu, { choices, interleave: true });
+    assert.is(orders.matrices.size, cut === cuts[0] ? 1 : 0, JSON.stringify(cut));
+    assert.is(kernels.flat().at(-1)!.origin.schedule, "matrix");
   }
 });
 
