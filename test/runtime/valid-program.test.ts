@@ -70,6 +70,18 @@ test("what is not a Program is refused by the place that is wrong", async ({ dev
       "shifted has a tensor x of [1099511627776, 1099511627776], more than the 64 bytes of its buffer.",
     ],
     [
+      withValue(shifted, ["inputs", 0, "order"], { rows: 16, columns: 128 }),
+      "shifted: inputs[0].order should be nothing, of a dense tensor, found an object that is no tensor.",
+    ],
+    [
+      withValue(shifted, ["inputs", 0, "order"], { rows: 16 }),
+      "shifted: inputs[0].order.columns should be a whole number from 1 to 9007199254740991, found nothing.",
+    ],
+    [
+      withValue(shifted, ["outputs", 0, "order"], { rows: 16, columns: 128 }),
+      "shifted: outputs[0].order should be nothing, of an output, found an object that is no tensor.",
+    ],
+    [
       withValue(shifted, ["inputs", 0, "dtype"], "toString"),
       'shifted: inputs[0].dtype should be a dtype, found "toString".',
     ],
