@@ -12,6 +12,7 @@ import { bufferUsage, openDevice } from "../dist/runtime/device/device.js";
 import { createHost } from "../dist/runtime/library.js";
 import { targetOf } from "../dist/runtime/run/target.js";
 import { clocks, stopwatch } from "./steady.mjs";
+import { compiledFor } from "./tiles.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -180,18 +181,7 @@ for (var at = local; at < 512u; at += ${32 * W}u) {
 const device = await openDevice(options.null ? { backend: "null" } : { kind: "gpu", unchecked: true });
 const { gpu } = device;
 const own = targetOf(device);
-const target = options.null
-  ? {
-      ...own,
-      subgroups: { min: 32, max: 32 },
-      matrices: true,
-      f16: true,
-      maxInvocations: 1024,
-      maxWorkgroupMemory: 49152,
-      maxBinding: 2 ** 31,
-      maxStorageBuffers: 16,
-    }
-  : own;
+const target = options.null ? compiledFor(own) : own;
 const watch = options.null ? null : await stopwatch(device);
 console.log(device.name, clocks());
 const { value, diagnostics } = check(fileURLToPath(new URL("attention.esp", import.meta.url)), createHost());

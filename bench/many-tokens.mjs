@@ -24,7 +24,7 @@ import { withArena } from "../dist/runtime/run/arena.js";
 import { createExecutor } from "../dist/runtime/run/run.js";
 import { targetOf } from "../dist/runtime/run/target.js";
 import { clocks, stopwatch } from "./steady.mjs";
-import { formats } from "./tiles.mjs";
+import { compiledFor, formats } from "./tiles.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -46,17 +46,7 @@ const { values: options } = parseArgs({
 const until = performance.now() + 1000 * Number(options.seconds);
 const device = await openDevice(options.null ? { backend: "null" } : { kind: options.device, unchecked: true });
 const own = targetOf(device);
-const target = options.null
-  ? {
-      ...own,
-      subgroups: { min: 32, max: 32 },
-      matrices: true,
-      maxInvocations: 1024,
-      maxWorkgroupMemory: 49152,
-      maxBinding: 2 ** 31,
-      maxStorageBuffers: 16,
-    }
-  : own;
+const target = options.null ? compiledFor(own) : own;
 const { gpu } = device;
 const watch = options.null ? null : await stopwatch(device);
 const choices = options.cuts === undefined ? {} : JSON.parse(readFileSync(options.cuts, "utf8"));

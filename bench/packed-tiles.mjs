@@ -20,7 +20,7 @@ import { standardLibrary } from "../dist/runtime/library.js";
 import { targetOf } from "../dist/runtime/run/target.js";
 import { cuts } from "./packed-cuts.mjs";
 import { clocks, prepare, stopwatch } from "./steady.mjs";
-import { formats } from "./tiles.mjs";
+import { compiledFor, formats, shapes } from "./tiles.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -33,27 +33,11 @@ const { values: options } = parseArgs({
     null: { type: "boolean" },
   },
 });
-const shapes = {
-  qkv: { n: 6144, k: 4096 },
-  o: { n: 4096, k: 4096 },
-  "gate+up": { n: 14336, k: 4096 },
-  down: { n: 4096, k: 14336 },
-};
 const device = options.null
   ? await openDevice({ backend: "null" })
   : await openDevice({ kind: "gpu", unchecked: true });
 const own = targetOf(device);
-const target = options.null
-  ? {
-      ...own,
-      subgroups: { min: 32, max: 32 },
-      matrices: true,
-      maxInvocations: 1024,
-      maxWorkgroupMemory: 49152,
-      maxBinding: 2 ** 31,
-      maxStorageBuffers: 16,
-    }
-  : own;
+const target = options.null ? compiledFor(own) : own;
 const { gpu } = device;
 const library = standardLibrary();
 const until = performance.now() + 1000 * Number(options.seconds);

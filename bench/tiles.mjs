@@ -34,3 +34,23 @@ export const tile = (
   ...(left === undefined ? {} : { left }),
   ...(strip === undefined ? {} : { strip }),
 });
+
+/** The products of a layer of Llama 3.1 8B's shape; of gate and up each has so many rows. */
+export const shapes = {
+  qkv: { n: 6144, k: 4096 },
+  o: { n: 4096, k: 4096 },
+  "gate+up": { n: 14336, k: 4096 },
+  down: { n: 4096, k: 14336 },
+};
+
+/** A GPU to compile for on the backend that computes nothing. */
+export const compiledFor = (own) => ({
+  ...own,
+  subgroups: { min: 32, max: 32 },
+  matrices: true,
+  f16: true,
+  maxInvocations: 1024,
+  maxWorkgroupMemory: 49152,
+  maxBinding: 2 ** 31,
+  maxStorageBuffers: 16,
+});

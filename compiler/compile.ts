@@ -25,7 +25,7 @@ import type { ScanOptions } from "./lower/scan/blocking.js";
 import { cutScans } from "./lower/scan/cut.js";
 import { attentionCandidates } from "./lower/schedules/attention.js";
 import type { Cut, ScheduleChoices } from "./lower/schedules/choices.js";
-import { productCandidates, type ForcedSchedule } from "./lower/schedules/choose.js";
+import { productCandidates, type ForcedSchedule, type Wanted } from "./lower/schedules/choose.js";
 import type { ScheduleKey } from "./lower/schedules/key.js";
 import { matvecKeepsLeft } from "./lower/schedules/matvec.js";
 import { dotSides, isDot } from "./lower/product/dot-sides.js";
@@ -184,7 +184,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     orders,
     packs,
     lowered: each,
-  } = withOrders(fused, inRows, target, options, (storage, orders) => {
+  } = withOrders(fused, inRows, target, options, wanted, (storage, orders) => {
     const lower = (packs: StagedPacks): readonly Lowered[] => {
       const lowering = createLowering(fused, storage, target, [], packs, orders);
       const instead = new Set([...packs.values()].flatMap((pack) => pack.instead));
@@ -253,11 +253,11 @@ function withOrders<T extends { readonly lowered: readonly Lowered[] }>(
   storage: StorageMap,
   target: Target,
   options: CompileOptions,
+  wanted: Wanted,
   lower: (storage: StorageMap, orders: Orders) => T,
 ): T & { readonly storage: StorageMap; readonly orders: Orders } {
   const plain = () => ({ ...lower(storage, rowMajor), storage, orders: rowMajor });
   if (options.fuse === false || !target.matrices || target.alike === true) return plain();
-  const wanted = { schedule: options.schedule ?? null, choices: options.choices ?? {} };
   const lowering = (orders: Orders) => createLowering(graph, storage, target, [], new Map(), orders);
   const orders = matrixOrders(graph, lowering, wanted, options.interleave === true);
   if (orders.matrices.size === 0) return plain();

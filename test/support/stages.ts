@@ -1,6 +1,6 @@
 import type { Stages } from "../../compiler/compile.js";
 import { f16Bits, f16FromBits } from "../../compiler/float.js";
-import { interleavedWords } from "../../compiler/formats/interleave.js";
+import { interleavedWords } from "./interleaved.js";
 import { formatOf, shapeOf } from "../../compiler/formats/registry.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
 import { evaluateKernel } from "../../compiler/kernel/evaluate.js";

@@ -7,20 +7,17 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import { gridOf } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
-import { withIndices } from "../toolkit/scalar.js";
 import { combineTeam, type Team } from "../toolkit/team.js";
-import { leaveState, partAt, partOf, whereKeys, type Partial, type PartPlace } from "./parts.js";
+import { leaveElement, partedKernel, queryAt, type Parted } from "./parted.js";
+import type { Partial } from "./parts.js";
 import {
-  groupAt,
   isKey,
   keysOf,
-  keysOfAll,
   laneOf,
   queryElement,
   ready,
   rowsOf,
   scoreOf,
-  storeMean,
   type Group,
   type Held,
   type Rows,
@@ -85,13 +82,18 @@ export function splitAttention(
   const grid = gridOf(build, [parts, Math.ceil(queryCount / count), groupCount]);
   const local = build.bind("lane", k.builtin("local_index"));
 
-  const body = (): void => {
-    const group = groupAt(lowering.environment(build), attention, grid.z);
-    const first = build.bind("first", k.mul(grid.y, count));
-    const all = keysOfAll(group, attention, first, count);
-    const keys = partOf(build, all.from, all.to, { unit: tile, parts }, grid.x);
-    const place: PartPlace = { group: grid.z, first, queries: count, part: grid.x, parts };
-    whereKeys(build, attention, keys, partial, place, () => part(group, first, keys.from, keys.to));
+  const parted: Parted = {
+    lowering,
+    build,
+    eqn,
+    attention,
+    partial,
+    grid,
+    at: { group: grid.z, queries: grid.y, part: grid.x },
+    queries: count,
+    parts,
+    unit: tile,
+    lanes,
   };
 
   const part = (group: Group, first: Expr, from: Expr, to: Expr): void => {
@@ -105,7 +107,7 @@ export function splitAttention(
     const valueSide = laneOf(build, local, lanes, sizes.value / widths.value);
     const own = build.bind("own", k.div(local, tile));
     const ownKey = build.bind("own_key", k.rem(local, tile));
-    const environmentAt = (position: Expr) => group.query(build.bind("there", k.min(position, queryCount - 1)));
+    const environmentAt = (position: Expr) => queryAt(parted, group, position);
     const ownEnvironment = environmentAt(k.add(first, k.min(own, count - 1)));
     const ownKeys = keysOf(build, ownEnvironment, attention);
     const isPair = tile * count === lanes ? null : build.bind("is_pair", k.less(local, tile * count));
@@ -269,17 +271,8 @@ export function splitAttention(
             const sum = build.variable("weighted", k.f32(0));
             for (let row = 0; row < valueSide.rows; row++)
               build.assign(sum, k.add(sum, k.loadShared(exchange, "f32", k.add(h, row * sizes.value))));
-            if (partial === null) {
-              const environment = withIndices(environmentAt(position), [[element.index, h]]);
-              const mean = k.select(k.equal(whole, 0), k.f32(0), k.div(sum, whole));
-              storeMean(lowering, environment, eqn, attention, mean);
-              return;
-            }
-            const row = partAt(build, attention, grid.z, position, grid.x, parts);
-            build.add(k.store(build.view(partial.sums, "f32", "read_write"), k.add(k.mul(row, sizes.value), h), sum));
-            build.when(k.equal(h, 0), () =>
-              leaveState(build, partial, row, k.loadShared(totals, "f32", k.u32(count + query)), whole),
-            );
+            const highest = k.loadShared(totals, "f32", k.u32(count + query));
+            leaveElement(parted, group, { position, h, sum, highest, total: whole });
           },
           lanes,
         );
@@ -288,15 +281,7 @@ export function splitAttention(
       build.barrier();
     }
   };
-  if (grid.inside === null) body();
-  else build.when(grid.inside, body);
-  return build.finish({
-    name: lowering.nameOf(eqn),
-    workgroupSize: [lanes, 1, 1],
-    workgroups: grid.workgroups,
-    schedule: "attention",
-    values: lowering.valuesOf(eqn),
-  });
+  return partedKernel(parted, part);
 }
 
 /** A lane's vector of the row of a tile. */

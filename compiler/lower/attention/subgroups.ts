@@ -7,20 +7,17 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import { gridOf } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
-import { withIndices } from "../toolkit/scalar.js";
 import { fixedSubgroup } from "../toolkit/team.js";
-import { leaveState, partAt, partOf, whereKeys, type Partial, type PartPlace } from "./parts.js";
+import { leaveElement, partedKernel, queryAt, type Parted } from "./parted.js";
+import type { Partial } from "./parts.js";
 import {
-  groupAt,
   isKey,
   keysOf,
-  keysOfAll,
   queryElement,
   liesAlike,
   ready,
   rowsOf,
   scoreOf,
-  storeMean,
   type Group,
   type Held,
   type Widths,
@@ -122,13 +119,18 @@ export function subgroupAttention(
   const grid = gridOf(build, [groupCount, Math.ceil(queryCount / count), parts]);
   const local = build.bind("local", k.builtin("local_index"));
 
-  const body = (): void => {
-    const group = groupAt(lowering.environment(build), attention, grid.x);
-    const first = build.bind("first", k.mul(grid.y, count));
-    const all = keysOfAll(group, attention, first, count);
-    const keys = partOf(build, all.from, all.to, { unit: step, parts }, grid.z);
-    const place: PartPlace = { group: grid.x, first, queries: count, part: grid.z, parts };
-    whereKeys(build, attention, keys, partial, place, () => part(group, first, keys.from, keys.to));
+  const parted: Parted = {
+    lowering,
+    build,
+    eqn,
+    attention,
+    partial,
+    grid,
+    at: { group: grid.x, queries: grid.y, part: grid.z },
+    queries: count,
+    parts,
+    unit: step,
+    lanes,
   };
 
   const part = (group: Group, first: Expr, from: Expr, to: Expr): void => {
@@ -137,7 +139,7 @@ export function subgroupAttention(
     const lane = build.bind("lane", k.builtin("subgroup_lane"));
     const row = build.bind("row", k.div(lane, rowLanes));
     const column = build.bind("column", k.rem(lane, rowLanes));
-    const environmentAt = (position: Expr) => group.query(build.bind("there", k.min(position, queryCount - 1)));
+    const environmentAt = (position: Expr) => queryAt(parted, group, position);
     const own = build.bind("own", k.min(k.div(column, spread.ofQuery), count - 1));
     const isQuery = powerOfTwoFrom(count) === count ? null : k.less(k.div(column, spread.ofQuery), count);
     const ownEnvironment = environmentAt(k.add(first, own));
@@ -308,34 +310,14 @@ export function subgroupAttention(
           build.assign(sum, k.fma(part, share, sum));
           build.assign(whole, k.fma(state.total, share, whole));
         });
-        const store = (): void => {
-          if (partial === null) {
-            const environment = withIndices(group.query(build.bind("there", k.min(position, queryCount - 1))), [
-              [element.index, h],
-            ]);
-            const mean = k.select(k.equal(whole, 0), k.f32(0), k.div(sum, whole));
-            storeMean(lowering, environment, eqn, attention, mean);
-            return;
-          }
-          const row = partAt(build, attention, grid.x, position, grid.z, parts);
-          build.add(k.store(build.view(partial.sums, "f32", "read_write"), k.add(k.mul(row, sizes.value), h), sum));
-          build.when(k.equal(h, 0), () => leaveState(build, partial, row, most, whole));
-        };
+        const store = (): void => leaveElement(parted, group, { position, h, sum, highest: most, total: whole });
         if (queryCount % count === 0) store();
         else build.when(k.less(position, queryCount), store);
       },
       lanes,
     );
   };
-  if (grid.inside === null) body();
-  else build.when(grid.inside, body);
-  return build.finish({
-    name: lowering.nameOf(eqn),
-    workgroupSize: [lanes, 1, 1],
-    workgroups: grid.workgroups,
-    schedule: "attention",
-    values: lowering.valuesOf(eqn),
-  });
+  return partedKernel(parted, part);
 }
 
 /** Sums over the lanes of a row, of several values at once: each lane ends with the sums of its own. */

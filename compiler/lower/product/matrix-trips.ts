@@ -36,7 +36,10 @@ export interface Trip {
   readonly slice: number;
 }
 
-/** `rowBeside` of a place that is known at run time. */
+/**
+ * The row of a block of rows side by side that stands at a place: 0, 1, 4, 5, 2, 3, 6, 7 and so on, as `stdlib/order.esp`
+ * has them. Invocations that unpack neighbours then write to different banks of workgroup memory.
+ */
 function rowBesideAt(at: Expr): Expr {
   const low = k.add(k.rem(at, 2), k.mul(k.rem(k.div(at, 4), 2), 2));
   return k.add(k.mul(k.div(at, 8), 8), k.add(low, k.mul(k.rem(k.div(at, 2), 2), 4)));

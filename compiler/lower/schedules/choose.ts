@@ -89,11 +89,17 @@ export function kernelsOf(lowering: Lowering, eqn: Eqn<Concrete>, { schedule: fo
 function chosenKernels(lowering: Lowering, eqn: Eqn<Concrete>, choices: ScheduleChoices): Chosen | null {
   if (Object.keys(choices).length === 0 || lowering.outer.length > 0) return null;
   const found = productIn(lowering, eqn);
-  if (found === null) return null;
-  const cuts = productSchedules.flatMap((schedule) => cutsOf(found, schedule, true));
-  const cut = cutOf(choices, productKey(lowering, found.product).text, cuts);
-  const made = cut === null ? null : kernelsBy(found, cut);
+  const cut = found === null ? null : cutInTable(found, choices);
+  if (found === null || cut === null) return null;
+  const made = kernelsBy(found, cut);
   return made?.kernels.every((kernel) => fits(lowering, kernel)) ? { ...made, cut } : null;
+}
+
+/** The cut that a table has for a product, if it is one of those to choose from. */
+function cutInTable(found: FoundProduct, choices: ScheduleChoices): ProductCut | null {
+  if (Object.keys(choices).length === 0) return null;
+  const cuts = productSchedules.flatMap((schedule) => cutsOf(found, schedule, true));
+  return cutOf(choices, productKey(found.lowering, found.product).text, cuts);
 }
 
 /** Cuts of other schedules than the one that is taken that are worth a trial. */
@@ -131,20 +137,12 @@ export function matrixTaken(
 ): { readonly cut: MatrixTile; readonly sides: MatrixProduct } | null {
   const found = lowering.outer.length > 0 ? null : productIn(lowering, eqn);
   if (found === null) return null;
-  const taken = (): ProductCut | null => {
-    if (typeof forced === "object" && forced !== null) return forced.kind === "attention" ? null : forced;
-    const own = productSchedules.filter((schedule) => forced === null || schedule === forced);
-    const chosen =
-      forced !== null || Object.keys(choices).length === 0
-        ? null
-        : cutOf(
-            choices,
-            productKey(lowering, found.product).text,
-            own.flatMap((schedule) => cutsOf(found, schedule, true)),
-          );
+  const taken = (): Cut | null => {
+    if (typeof forced === "object" && forced !== null) return forced;
+    const chosen = forced === null ? cutInTable(found, choices) : null;
     if (chosen !== null) return chosen;
-    for (const schedule of own) {
-      const [first] = cutsOf(found, schedule, forced !== null);
+    for (const schedule of productSchedules) {
+      const [first] = forced === null || schedule === forced ? cutsOf(found, schedule, forced !== null) : [];
       if (first !== undefined) return first;
     }
     return null;

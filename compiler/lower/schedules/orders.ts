@@ -29,10 +29,11 @@ export function matrixOrders(
   interleave: boolean,
 ): Orders {
   const plain = lowering(rowMajor);
+  const all = allEqns(graph.eqns);
   const readers = new Map<ValueId, Eqn<Concrete>[]>();
   for (const eqn of graph.eqns) {
     if (eqn.kind !== "map" || !writesRows(graph, eqn)) continue;
-    const own = allEqns(graph.eqns).filter((other) => eqnOperands(other).has(eqn.out));
+    const own = all.filter((other) => eqnOperands(other).has(eqn.out));
     if (own.length > 0 && own.every((other) => graph.eqns.includes(other) && readsAsLeft(plain, other, eqn.out)))
       readers.set(eqn.out, own);
   }

@@ -9,10 +9,9 @@ import { eachAround } from "../product/around.js";
 import { leftValue } from "../product/left.js";
 import { dependsOnToken, isSummed, summedColumns, type SummedColumns, type Tokens } from "../product/summed-columns.js";
 import { rowAt, storedUnit } from "../product/right.js";
-import { tileInside } from "../product/tile.js";
+import { tileInside, tilePlace } from "../product/tile.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
-import { atPosition, axisBinder, boundsOf, insideRanges } from "../toolkit/positions.js";
+import { atPosition, boundsOf, insideRanges } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowerRange, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
@@ -84,25 +83,8 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const size = tile.threads[0] * tile.threads[1];
   const rowsM = tile.threads[1] * tile.tm;
   const rowsN = tile.threads[0] * tile.tn;
-  const tilesM = Math.ceil(product.sizes.m / rowsM);
-  const tilesN = Math.ceil(product.sizes.n / rowsN);
-  const count = tilesM * tilesN * product.sizes.batch;
-  const workgroups = spread(count);
-  const local = k.builtin("local_index");
-  const position = build.bind("tile", workgroupPosition(workgroups));
-  const [batchAt, tileM, tileN] = unflatten(
-    build,
-    position,
-    [product.sizes.batch, tilesM, tilesN],
-    ["batch", "tile_m", "tile_n"],
-  ) as [Expr, Expr, Expr];
-  const firstM = build.bind("first_m", k.mul(tileM, rowsM));
-  const firstN = build.bind("first_n", k.mul(tileN, rowsN));
-  const threadN = build.bind("thread_n", k.rem(local, tile.threads[0]));
-  const threadM = build.bind("thread_m", k.div(local, tile.threads[0]));
-
-  const bindAxes = axisBinder(eqn, bounds);
-  const batched = bindAxes(lowering.environment(build), batchAt, product.batch);
+  const place = tilePlace(lowering, build, eqn, product, { threads: tile.threads, rowsM, rowsN });
+  const { firstM, firstN, local, threadM, threadN, bindAxes, batched } = place;
   const tokenEnvironment = (m: Expr, around = batched): Environment => bindAxes(around, m, product.m);
 
   const accumulators = new Map<ProductTerm, Expr[][]>(
@@ -114,7 +96,7 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
   const leftTile = build.array("left_tile", "f32", tile.k * rowsM);
   const rightTiles = product.terms.map((_, at) => build.array(`right_tile_${at}`, "f32", tile.k * rowsN));
 
-  const wanted = tileInside(batched, eqn, product, bounds, { firstM, rowsM, firstN, rowsN });
+  const wanted = tileInside(batched, eqn, product, bounds, place);
   const body = (): void => {
     // terms that share their left side and range are summed in one pass over k
     for (const group of passes(lowering, product.terms)) {
@@ -222,16 +204,7 @@ export function tiled(lowering: Lowering, eqn: Elements, product: Product, tile:
       }
     }
   };
-  const conditions = [isWanted(workgroups, count, position), wanted].filter((condition) => condition !== null);
-  if (conditions.length === 0) body();
-  else build.when(conditions.reduce(k.and), body);
-  return build.finish({
-    name: lowering.nameOf(eqn),
-    workgroupSize: [size, 1, 1],
-    workgroups,
-    schedule: "tiled",
-    values: lowering.valuesOf(eqn),
-  });
+  return place.finish("tiled", [wanted], body);
 }
 
 /** Terms grouped by left side and range, and by where their axes end. */

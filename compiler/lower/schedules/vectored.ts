@@ -8,10 +8,9 @@ import { hasSymmetricBody } from "../../graph/analysis/symmetric.js";
 import { boundingRange } from "../../graph/analysis/ranges.js";
 import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
-import { tileInside } from "../product/tile.js";
+import { tileInside, tilePlace } from "../product/tile.js";
 import { vectorProduct, type VectorProduct, type VectorSide } from "../product/vector-sides.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
 import { axisBinder, boundsOf, insideRanges } from "../toolkit/positions.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowerScalar, withKnown, type Environment } from "../toolkit/scalar.js";
@@ -106,22 +105,8 @@ export function vectored(
   const bounds = boundsOf(lowering, eqn);
   const [size, rowsM, rowsN] = sizesOf(tile);
   const { sizes } = product;
-  const counts = [sizes.batch, Math.ceil(sizes.m / rowsM), Math.ceil(sizes.n / rowsN)];
-  const count = counts.reduce((a, b) => a * b);
-  const workgroups = spread(count);
-  const local = k.builtin("local_index");
-  const position = build.bind("tile", workgroupPosition(workgroups));
-  const [batchAt, tileM, tileN] = unflatten(build, position, counts, ["batch", "tile_m", "tile_n"]) as [
-    Expr,
-    Expr,
-    Expr,
-  ];
-  const firstM = build.bind("first_m", k.mul(tileM, rowsM));
-  const firstN = build.bind("first_n", k.mul(tileN, rowsN));
-  const threadN = build.bind("thread_n", k.rem(local, tile.threads[0]));
-  const threadM = build.bind("thread_m", k.div(local, tile.threads[0]));
-  const bindAxes = axisBinder(eqn, bounds);
-  const batched = bindAxes(lowering.environment(build), batchAt, product.batch);
+  const own = tilePlace(lowering, build, eqn, product, { threads: tile.threads, rowsM, rowsN });
+  const { tileM, tileN, firstM, firstN, local, threadM, threadN, bindAxes, batched } = own;
 
   const leftArray = build.array("left_tile", vector, vectorsOf(sides.left, rowsM, tile.k));
   const rightArray = build.array("right_tile", vector, vectorsOf(sides.right, rowsN, tile.k));
@@ -171,7 +156,7 @@ export function vectored(
     });
   };
 
-  const wanted = tileInside(batched, eqn, product, bounds, { firstM, rowsM, firstN, rowsN });
+  const wanted = tileInside(batched, eqn, product, bounds, own);
   const symmetric =
     rowsM === rowsN &&
     sizes.m === sizes.n &&
@@ -207,16 +192,7 @@ export function vectored(
     });
   };
   const half = symmetric ? k.lessEqual(tileN, tileM) : null;
-  const conditions = [isWanted(workgroups, count, position), wanted, half].filter((condition) => condition !== null);
-  if (conditions.length === 0) body();
-  else build.when(conditions.reduce(k.and), body);
-  return build.finish({
-    name: lowering.nameOf(eqn),
-    workgroupSize: [size, 1, 1],
-    workgroups,
-    schedule: "vectored",
-    values: lowering.valuesOf(eqn),
-  });
+  return own.finish("vectored", [wanted, half], body);
 }
 
 /** The last row that a vector of a side may begin at. */

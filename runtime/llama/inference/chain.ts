@@ -70,8 +70,9 @@ interface Given {
   readonly order: RowOrder | undefined;
 }
 
-/** A call of a chain, whose program may be another when it is linked. */
+/** A call of a chain. Its program is another where weights turn out to have no room in the order that it wants. */
 interface Recorded {
+  program: Prepared["program"];
   readonly prepare: () => Promise<Prepared>;
   readonly args: Arguments<ChainValue | DeviceTensor>;
   /** What its results are called in the whole. */
@@ -119,16 +120,20 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
       own: result,
       value: { name: `${at} ${called} ${result}`, dtype, shape, format },
     }));
-    calls.push({ prepare, args, results: Object.fromEntries(results.map(({ own, value }) => [own, value.name])) });
+    calls.push({
+      program,
+      prepare,
+      args,
+      results: Object.fromEntries(results.map(({ own, value }) => [own, value.name])),
+    });
     return results.map(({ value }) => value);
   }
 
-  /** The program of all calls, as they are compiled now, and what it is given. */
-  async function linked(names: readonly string[]): Promise<Linked> {
+  /** The program of all calls, and what it is given. */
+  function linked(names: readonly string[]): Linked {
     const given = new Map<string, Given>();
     const links: Link[] = [];
-    for (const { prepare, args, results } of calls) {
-      const { program } = await prepare();
+    for (const { program, args, results } of calls) {
       const own = Object.entries(args).map(([parameter, argument]) => {
         const order = program.inputs.find((input) => input.name === parameter)?.order;
         const whole = nameOf(parameter, argument, order);
@@ -154,11 +159,12 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
     release: () => {},
     async bind(keep, into = new Map<ChainValue, DeviceTensor>()) {
       const names = [...keep, ...into.keys()].map((value) => value.name);
-      let { program, given } = await linked(names);
+      let { program, given } = linked(names);
       let tensors = await allInOrder(caller, [...given.values()]);
       if (tensors === null) {
         // no room for weights in another order: the calls are compiled for those that there are
-        ({ program, given } = await linked(names));
+        for (const call of calls) call.program = (await call.prepare()).program;
+        ({ program, given } = linked(names));
         tensors = [...given.values()].map(({ tensor }) => tensor);
       }
       const inputs = Object.fromEntries([...given.keys()].map((whole, at) => [whole, tensors[at]!]));

@@ -2,7 +2,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { lowerConcrete, tunables, written } from "../../../compiler/compile.js";
-import { interleavedWords, movedSections } from "../../../compiler/formats/interleave.js";
+import { movedSections } from "../../../compiler/formats/interleave.js";
+import { interleavedWords } from "../../support/interleaved.js";
 import { formatWords } from "../../../compiler/formats/registry.js";
 import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
 import { placeIn, type MatrixOrder } from "../../../compiler/lower/toolkit/order.js";
