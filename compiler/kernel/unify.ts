@@ -213,6 +213,22 @@ export function unify(
   return body === null ? null : { choices, body };
 }
 
+/** What copy `which` does (`unify`), in a branch for each copy where they are not alike. */
+export function asOne(
+  copies: readonly (readonly Statement[])[],
+  which: Expr,
+  fresh: (hint: string) => string,
+): readonly Statement[] {
+  const unified = unify(copies, which, fresh);
+  if (unified !== null) return [...unified.choices, ...unified.body];
+  return copies
+    .slice(0, -1)
+    .reduceRight<readonly Statement[]>(
+      (otherwise, then, copy) => [k.ifThen(k.equal(which, copy), then, otherwise)],
+      copies.at(-1)!,
+    );
+}
+
 /** The name that a statement defines, or is about. */
 const nameOf = (statement: Statement): string => ("name" in statement ? statement.name : "");
 

@@ -37,8 +37,11 @@ export interface MatrixTile {
    * the order in which they are loaded.
    */
   readonly left?: "memory" | "ordered";
-  /** The slices of the right sides take turns in workgroup memory, which has room for one. */
-  readonly apart?: "terms";
+  /**
+   * The slices of the right sides take turns in workgroup memory, which has room for one; or a tile is one right side's,
+   * so that there are as many tiles more: a part's sums of all sides are added up together.
+   */
+  readonly apart?: "terms" | "tiles";
   /**
    * Results leave one matrix at a time: half the workgroup memory, of which they may take more than the slices do. Or sums
    * of parts leave as the matrices they are, and take none.
@@ -95,17 +98,29 @@ interface SmallTiles {
   readonly pair: SmallTile;
 }
 
-/** Rows (of each term), subgroups along the tokens, and how many subgroups keep a large GPU busy. */
-interface SmallTile {
-  readonly rows: number;
+/** How such a tile is cut, and how many subgroups keep a large GPU busy. Rows are those of each term. */
+interface SmallTile extends Pick<MatrixTile, "rows" | "slice" | "apart"> {
+  /** Subgroups along the tokens. */
   readonly along: number;
   readonly many: number;
 }
 
 const smallTiles: readonly SmallTiles[] = [
-  { tokens: 16, single: { rows: 32, along: 1, many: 2048 }, pair: { rows: 16, along: 1, many: 8192 } },
-  { tokens: 32, single: { rows: 64, along: 2, many: 2048 }, pair: { rows: 64, along: 2, many: 4096 } },
-  { tokens: 64, single: { rows: 64, along: 4, many: 2048 }, pair: { rows: 64, along: 4, many: 4096 } },
+  {
+    tokens: 16,
+    single: { rows: 32, along: 1, slice: 32, many: 2048 },
+    pair: { rows: 16, along: 1, slice: 32, many: 8192, apart: "terms" },
+  },
+  {
+    tokens: 32,
+    single: { rows: 64, along: 2, slice: 32, many: 2048 },
+    pair: { rows: 64, along: 2, slice: 64, many: 4096, apart: "tiles" },
+  },
+  {
+    tokens: 64,
+    single: { rows: 64, along: 4, slice: 32, many: 2048 },
+    pair: { rows: 64, along: 2, slice: 64, many: 4096, apart: "tiles" },
+  },
 ];
 
 /**
@@ -117,15 +132,15 @@ function ofSubgroups(product: Product, { left, right }: MatrixProduct, together:
   const found = smallTiles.find(({ tokens }) => m <= tokens);
   if (found === undefined || right.length > 2 || left.order === null || left.inner < leastOrdered) return [];
   if (right.some((side) => side.kind !== "stored" || side.reader === null)) return [];
+  const outputs = Math.max(n, together);
   // sums of parts are a dispatch more, which short products do not repay
-  if (Math.max(n, together) * left.inner < leastWeights) return [];
-  const { rows, along, many } = right.length === 1 ? found.single : found.pair;
-  const wanted = Math.round((many * rows) / (along * Math.max(n, together)));
+  if (outputs * left.inner < leastWeights) return [];
+  const { along, many, slice, rows, ...how } = right.length === 1 ? found.single : found.pair;
+  const wanted = Math.round((many * rows) / (along * outputs * (how.apart === "tiles" ? right.length : 1)));
   const parts = 2 ** Math.floor(Math.log2(Math.min(Math.floor(left.inner / 128), wanted)));
   if (parts < 2) return [];
-  const tiles = trips(tile(found.tokens, rows, [along, 1, 1], 32, 0, parts), 128);
-  const one: MatrixTile = { ...tiles, left: "ordered", strip: "none" };
-  return [right.length === 1 ? one : { ...one, apart: "terms" }];
+  const tiles = trips(tile(found.tokens, rows, [along, 1, 1], slice, 0, parts), 128);
+  return [{ ...tiles, left: "ordered", strip: "none", ...how }];
 }
 
 /** Columns from which on sums of so many tokens are divided among workgroups: fewer do not repay adding them up. */
@@ -309,6 +324,8 @@ function slicesFit(each: MatrixTile, sides: MatrixProduct): boolean {
 export function tileFits(each: MatrixTile, sides: MatrixProduct, target: Target): boolean {
   const { slice, subgroups } = each;
   if (takesTrips(each) ? !tripsFit(each, sides) : !slicesFit(each, sides)) return false;
+  // only sums that are added up later may come from several workgroups
+  if (each.apart === "tiles" && each.strip !== "none") return false;
   // whole matrices of what a second kernel adds up
   if (
     each.strip === "none" &&

@@ -3,7 +3,9 @@ import { hasSymmetricBody } from "../../graph/analysis/symmetric.js";
 import { constantOf } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
+import { asOne } from "../../kernel/unify.js";
 import { passesOf, type MatrixProduct } from "../product/matrix-sides.js";
+import { addAll } from "../product/matrix-staging.js";
 import { summedColumns } from "../product/summed-columns.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
@@ -46,7 +48,9 @@ export function matrix(
   const size = lanes * subgroupsM * subgroupsN * subgroupsK;
   const [rowsM, rowsN] = [tile.tokens, tile.rows];
   const { m, n, batch } = product.sizes;
-  const counts = [batch * tile.parts, Math.ceil(m / rowsM), Math.ceil(n / rowsN)];
+  // of tiles that are one term's each, those of all terms of a part follow one another
+  const each = tile.apart === "tiles" ? sides.right.length : 1;
+  const counts = [batch * tile.parts * each, Math.ceil(m / rowsM), Math.ceil(n / rowsN)];
   const count = counts.reduce((a, b) => a * b, 1);
   const workgroups = spread(count);
   const position = build.bind("tile", workgroupPosition(workgroups));
@@ -62,7 +66,8 @@ export function matrix(
   const body = (): void => {
     const [outer, tileM, tileN] = tileAt(build, position, counts);
     const work = (): void => {
-      const around = elementsOf(lowering, eqn, product, build, partial === null ? outer : k.u32(0));
+      const part = each === 1 ? outer : build.bind("part", k.div(outer, each));
+      const around = elementsOf(lowering, eqn, product, build, partial === null ? part : k.u32(0));
       const firstM = build.bind("first_m", k.mul(tileM, rowsM));
       const firstN = build.bind("first_n", k.mul(tileN, rowsN));
       const group = build.bind("group", k.builtin("subgroup_index"));
@@ -79,34 +84,46 @@ export function matrix(
         ownM: build.bind("own_m", k.mul(k.div(inPart, subgroupsN), rowsM / subgroupsM)),
         ownN: build.bind("own_n", k.mul(k.rem(inPart, subgroupsN), rowsN / subgroupsN)),
         partOfK: subgroupsK === 1 ? null : build.bind("part", k.div(group, subgroupsM * subgroupsN)),
-        partOfTile: partial === null ? null : outer,
+        partOfTile: partial === null ? null : part,
       };
-      let made: Results | null = null;
-      const results = (): Results => (made ??= resultsOf(context, sides.right.length));
-      for (const pass of passesOf(sides)) {
-        const summed =
-          pass.bound === null
-            ? null
-            : summedColumns(lowering, eqn, product, pass.bound, {
-                first: firstM,
-                count: rowsM,
-                around: around.batch,
-                at: around.token,
-              });
-        accumulate(context, around.batch, pass, { summed, tokenEnvironment: around.token, results });
-      }
+      const walk = (own: MatrixProduct): Results => {
+        let made: Results | null = null;
+        const results = (): Results => (made ??= resultsOf(context, own.right.length));
+        for (const pass of passesOf(own)) {
+          const summed =
+            pass.bound === null
+              ? null
+              : summedColumns(lowering, eqn, product, pass.bound, {
+                  first: firstM,
+                  count: rowsM,
+                  around: around.batch,
+                  at: around.token,
+                });
+          accumulate(context, around.batch, pass, { summed, tokenEnvironment: around.token, results });
+        }
+        return results();
+      };
       if (partial !== null && tile.strip === "none") {
-        const leave = partial.leaveMatrix;
-        eachResult(context, results(), (term, name, m, n) => leave(build, outer, term, name, m, n));
+        const leave = (own: MatrixProduct, firstTerm: number): void =>
+          eachResult(context, walk(own), (term, name, m, n) =>
+            partial.leaveMatrix(build, part, firstTerm + term, name, m, n),
+          );
+        if (each === 1) leave(sides, 0);
+        else {
+          const which = build.bind("term", k.rem(outer, each));
+          const copies = sides.right.map((side, term) => build.collect(() => leave({ ...sides, right: [side] }, term)));
+          addAll(build, asOne(copies, which, build.fresh));
+        }
         return;
       }
+      const results = walk(sides);
       const finish = (sums: readonly Expr[], atM: Expr, atN: Expr): void => {
         if (partial === null) around.store(sums, atM, atN);
-        else partial.leave(build, outer, sums, atM, atN);
+        else partial.leave(build, part, sums, atM, atN);
       };
       const mirrored = symmetric ? k.notEqual(tileM, tileN) : null;
       const vectors = partial === null && tile.store === "vectors" ? around.vectors() : null;
-      writeResults(context, results(), { m, n, group, mirrored, finish, vectors });
+      writeResults(context, results, { m, n, group, mirrored, finish, vectors });
     };
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
     else work();
