@@ -3,7 +3,6 @@ import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { rolled, unknownOne } from "../../kernel/roll.js";
 import { matrixSize } from "../../target.js";
-import { asOne } from "../../kernel/unify.js";
 import { upTo } from "../../types/shape.js";
 import { run, type DenseSide, type MatrixProduct } from "../product/matrix-sides.js";
 import { addAll, vectorAt, vectorOf, vectorsOf, type StagingPlace } from "../product/matrix-staging.js";
@@ -137,16 +136,11 @@ export function walkTrips(
   // several at a time, so that words that they share are taken apart once
   const each = phases > 2 && phases % 2 === 0 && 2 * columns <= sharedColumns ? 2 : 1;
   const count = phases / each;
-  // one loop over the slices of all trips: a loop in that of the trips takes a third longer (bench/h100.md). Words are
-  // loaded again for each round, from the cache
-  const inOne = tile.ahead === 0 && count > 1 && sides.left.inner % trip === 0;
   build.loop(
     "trip",
     begin,
     end,
-    (at) => {
-      const round = inOne ? build.bind("round", k.rem(k.div(at, trip / count), count)) : null;
-      const from = round === null ? at : build.bind("from", k.sub(at, k.mul(round, trip / count)));
+    (from) => {
       // beyond the last trip it is loaded again
       const next = build.bind("next", k.min(k.add(from, trip), last));
       const words = heldRight ?? right.map((side) => side.load(from));
@@ -180,10 +174,10 @@ export function walkTrips(
       const copies = upTo(count).map((copy) =>
         build.collect(() => upTo(each).forEach((at) => slicesOf(copy * each + at))),
       );
-      addAll(build, round === null ? rolled(copies, build.fresh, one) : asOne(copies, round, build.fresh));
+      addAll(build, rolled(copies, build.fresh, one));
       if (coming !== null) coming.forEach((values, at) => move(heldRight![at]!, values));
     },
-    inOne ? trip / count : trip,
+    trip,
   );
   // results take the place of the slices
   if (held > 1) build.barrier();
