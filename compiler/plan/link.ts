@@ -26,8 +26,9 @@ export function linkPrograms(name: string, links: readonly Link[], keep: readonl
   const values = new Map<string, ProgramTensor>();
   const linked = links.map(({ program, names }, at) => {
     const nameOf = (own: string): string => names[own] ?? own;
+    // a repeat's parameter is its own alone, and no name in the whole begins with a dot
     const scalar = (own: string): string =>
-      program.parameters.some((parameter) => parameter.name === own) ? nameOf(own) : `${at}.${own}`;
+      program.parameters.some((parameter) => parameter.name === own) ? nameOf(own) : `.${own}`;
     const ids = new Map<number, number>();
     for (const input of program.inputs) {
       const whole = nameOf(input.name);

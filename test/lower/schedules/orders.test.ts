@@ -136,6 +136,30 @@ test("pairs whose slices take turns", () => {
     }
 });
 
+test("pairs of which each tile is one term's", () => {
+  for (const F of ["nm(2, 4) of int4(64)", "int4(32)"])
+    for (const [T, cut] of [
+      [13, tile(16, 16, [1, 1, 1], 32, 128, 2)],
+      [40, tile(64, 16, [2, 1, 1], 64, 128, 2)],
+    ] as const) {
+      const schedule = { ...cut, apart: "tiles" as const, strip: "none" as const };
+      const given = graphCase(graphOf(gated, "main"), half({ B: 1, T, D: 256, N: 48 }, F), "half");
+      for (const interleave of [false, true]) {
+        const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule, interleave });
+        assert.is(stages.orders.matrices.size, 1);
+        // two terms, two parts, three tiles
+        const [product] = stages.program.steps.filter(
+          (step) => step.kind === "dispatch" && stages.program.kernels[step.kernel]!.schedule === "matrix",
+        );
+        assert.equal(product?.kind === "dispatch" && product.workgroups, [12, 1, 1]);
+      }
+      // only sums that are added up later may come from several workgroups
+      const { strip: _, ...alone } = schedule;
+      const other = lowerConcrete(given.graph, gpu, { schedule: alone });
+      assert.not.ok(schedulesOf(other).includes("matrix"));
+    }
+});
+
 test("weights whose rows lie side by side", () => {
   for (const [F, count] of [
     ["nm(2, 4) of int4(64)", 1],
