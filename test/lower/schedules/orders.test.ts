@@ -127,8 +127,9 @@ test("columns that are several axes, as heads and their elements", () => {
 
 test("pairs whose slices take turns", () => {
   for (const F of ["nm(2, 4) of int4(64)", "int4(32)"])
-    for (const strip of [{ strip: "none" }, {}] as const) {
-      const schedule = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms" as const, ...strip };
+    for (const strip of [{ strip: "none" as const }, { strip: undefined }]) {
+      const cut = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms" as const, ...strip };
+      const schedule = strip.strip === undefined ? cut : { ...cut, slices: "unrolled" as const };
       const given = graphCase(graphOf(gated, "main"), half({ B: 1, T: 13, D: 256, N: 48 }, F), "half");
       const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
       assert.is(stages.orders.matrices.size, 1);
