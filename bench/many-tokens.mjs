@@ -95,7 +95,8 @@ async function watchedExecutor() {
 
 /** The dispatches that a replay records, with their kernels. */
 function takenDown(program, replay) {
-  const flat = (steps) => steps.flatMap((step) => (step.kind === "dispatch" ? [step] : step.kind === "repeat" ? flat(step.steps) : []));
+  const flat = (steps) =>
+    steps.flatMap((step) => (step.kind === "dispatch" ? [step] : step.kind === "repeat" ? flat(step.steps) : []));
   const steps = flat(program.steps);
 
   const inputs = new Map(program.inputs.map(({ buffer, mutable }) => [buffer, mutable]));
