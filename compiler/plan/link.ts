@@ -24,7 +24,7 @@ export function linkPrograms(name: string, links: readonly Link[], keep: readonl
   const inputs = new Map<string, ProgramTensor>();
   /** What has been put out so far, the latest of each name. */
   const values = new Map<string, ProgramTensor>();
-  const linked = links.map(({ program, names }, at) => {
+  const linked = links.map(({ program, names }) => {
     const nameOf = (own: string): string => names[own] ?? own;
     // a repeat's parameter is its own alone, and no name in the whole begins with a dot
     const scalar = (own: string): string =>
