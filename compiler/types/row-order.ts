@@ -2,7 +2,7 @@
 export interface RowOrder {
   readonly rows: number;
   readonly columns: number;
-  /** Where the words of a piece are not those of the format, but as its `SpreadReader` takes them. */
+  /** Where the words of a piece are those that the format's `spread` makes of its own. */
   readonly spread?: true;
 }
 
