@@ -32,6 +32,7 @@ import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
 import { matrixOrders, orderedStorage, readAsMatrices } from "./lower/schedules/orders.js";
 import { rowMajor, type Orders } from "./lower/toolkit/order.js";
+import { shareBodies } from "./lower/shared-bodies.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
 import { unbindable } from "./plan/limits.js";
@@ -194,7 +195,10 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     };
     return withStagedPacks(fused, storage, target, options, lower);
   });
-  const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target, givenIn(storage)) : each;
+  const lowered =
+    (options.merge ?? target.kind === "gpu")
+      ? shareBodies(mergeSiblings(each, target, givenIn(storage)), new Set(fused.inputs.map(({ name }) => name)))
+      : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of new Set(kernels.flat())) {
     const faults = verifyKernel(kernel, target);

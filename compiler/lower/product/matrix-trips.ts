@@ -83,7 +83,9 @@ export function heldWords(
   const ofUnit = span / side.most;
   const beside = lowering.orders.rows.get(side.term.rows!.load.tensor);
   const unpacking = { rows: side.term.rows!, reader: beside?.spread === true ? side.reader!.spread : side.reader };
-  const inOrder = ({ at, there }: ReturnType<typeof sharesOf>[number], { rows: block }: RowOrder) => {
+  const inOrder = ({ at: share, there }: ReturnType<typeof sharesOf>[number], { rows: block }: RowOrder) => {
+    // who has no share loads the last one
+    const at = there === null ? share : build.bind("at", k.min(share, rows * units - 1));
     // those of a row that are of one trip are neighbours, and then come those of the next row
     const place = build.bind("place", k.rem(k.div(at, units), block));
     const before = build.bind("before", k.sub(k.div(at, units), place));

@@ -127,12 +127,37 @@ test("columns that are several axes, as heads and their elements", () => {
 
 test("pairs whose slices take turns", () => {
   for (const F of ["nm(2, 4) of int4(64)", "int4(32)"])
-    for (const strip of [{ strip: "none" }, {}] as const) {
-      const schedule = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms" as const, ...strip };
+    for (const strip of [{ strip: "none" as const }, { strip: undefined }]) {
+      const cut = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms" as const, ...strip };
+      const schedule = strip.strip === undefined ? cut : { ...cut, slices: "unrolled" as const };
       const given = graphCase(graphOf(gated, "main"), half({ B: 1, T: 13, D: 256, N: 48 }, F), "half");
       const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
       assert.is(stages.orders.matrices.size, 1);
       assert.equal(schedulesOf(stages).slice(-2), ["matrix", "matrix"]);
+    }
+});
+
+test("pairs of which each tile is one term's", () => {
+  for (const F of ["nm(2, 4) of int4(64)", "int4(32)"])
+    for (const [T, cut] of [
+      [13, tile(16, 16, [1, 1, 1], 32, 128, 2)],
+      [40, tile(64, 16, [2, 1, 1], 64, 128, 2)],
+    ] as const) {
+      const schedule = { ...cut, apart: "tiles" as const, strip: "none" as const };
+      const given = graphCase(graphOf(gated, "main"), half({ B: 1, T, D: 256, N: 48 }, F), "half");
+      for (const interleave of [false, true]) {
+        const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule, interleave });
+        assert.is(stages.orders.matrices.size, 1);
+        // two terms, two parts, three tiles
+        const [product] = stages.program.steps.filter(
+          (step) => step.kind === "dispatch" && stages.program.kernels[step.kernel]!.schedule === "matrix",
+        );
+        assert.equal(product?.kind === "dispatch" && product.workgroups, [12, 1, 1]);
+      }
+      // only sums that are added up later may come from several workgroups
+      const { strip: _, ...alone } = schedule;
+      const other = lowerConcrete(given.graph, gpu, { schedule: alone });
+      assert.not.ok(schedulesOf(other).includes("matrix"));
     }
 });
 
