@@ -162,13 +162,15 @@ test("pairs of which each tile is one term's", () => {
 });
 
 test("weights whose rows lie side by side", () => {
-  for (const [F, count] of [
-    ["nm(2, 4) of int4(64)", 1],
-    ["nm(2, 4) of int4(128)", 1],
-    ["int4(32)", 1],
-    ["q4_0", 0],
-    ["int4(channel)", 0],
-    ["nm(2, 4) of f16", 1],
+  for (const [F, count, spread] of [
+    ["nm(2, 4) of int4(64)", 1, true],
+    ["nm(2, 4) of int4(128)", 1, true],
+    ["nm(2, 4) of int4(32)", 1, true],
+    ["int4(32)", 1, undefined],
+    ["q4_0", 0, undefined],
+    ["int4(channel)", 0, undefined],
+    ["nm(2, 4) of f16", 1, undefined],
+    ["nm(2, 4) of int8(64)", 0, undefined],
   ] as const)
     for (const [source, sizes, schedule] of [
       [linear, { B: 1, T: 9, D: 256, N: 96 }, { ...tile(16, 32, [1, 1, 1], 32, 128, 2), strip: "none" }],
@@ -187,6 +189,7 @@ test("weights whose rows lie side by side", () => {
       const beside = inputs.filter(({ order }) => order !== undefined);
       const most = sizes.N % schedule.rows === 0 ? count * (source === gated ? 2 : 1) : 0;
       assert.is(beside.length, most, `${F} ${JSON.stringify(sizes)}`);
+      for (const { order } of beside) assert.is(order!.spread, spread, F);
       // who does not ask for it gives them as they are in files
       const plain = lowerConcrete(given.graph, gpu, { schedule });
       assert.ok(plain.program.inputs.every(({ order }) => order === undefined));
@@ -194,8 +197,14 @@ test("weights whose rows lie side by side", () => {
 });
 
 test("the library puts words side by side as it is told here", () => {
-  const order = { rows: 16, columns: 128 };
-  for (const text of ["nm(2, 4) of int4(128)", "int4(64)", "int4(128)"]) {
+  const plain = { rows: 16, columns: 128 };
+  for (const [text, order] of [
+    ["nm(2, 4) of int4(128)", plain],
+    ["nm(2, 4) of int4(128)", { ...plain, spread: true }],
+    ["nm(2, 4) of int4(32)", { ...plain, spread: true }],
+    ["int4(64)", plain],
+    ["int4(128)", plain],
+  ] as const) {
     const spec = parseFormat(text);
     const shape = { rows: 32, columns: 384 };
     const words = Uint32Array.from(
@@ -205,11 +214,11 @@ test("the library puts words side by side as it is told here", () => {
     const expected = interleavedWords(spec, shape, order, words);
     assert.not.equal([...expected], [...words]);
     const moved = movedSections(spec, shape, order)!;
-    for (const { section, words: each } of moved) {
+    for (const { section, words: each, spread } of moved) {
       const [from, to] = [words, expected].map((all) => all.subarray(section.offset, section.offset + section.words));
       const sizes: Readonly<Record<string, number>> =
         each > 0 ? { B: 2, R: 16, T: 3, S: each } : { W: section.words, rows: 16, pieces: 3 };
-      const name = each > 0 ? "words_beside" : "halves_beside";
+      const name = each > 0 ? `${spread ?? "words"}_beside` : "halves_beside";
       const own = libraryCase(name, { sizes }, "exact", { words: from! });
       assert.equal([...expectedOf(own).outputs.get("y")!.data], [...to!], `${text} ${section.name}`);
     }
