@@ -32,6 +32,7 @@ import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
 import { matrixOrders, orderedStorage, readAsMatrices } from "./lower/schedules/orders.js";
 import { rowMajor, type Orders } from "./lower/toolkit/order.js";
+import { addInRows } from "./lower/row-sums.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
 import { unbindable } from "./plan/limits.js";
@@ -73,7 +74,8 @@ export interface CompileOptions {
   /** Whether long sums for few elements are taken in parts, on a GPU; on by default. */
   readonly parts?: boolean;
   /**
-   * Whether independent kernels become one dispatch; on by default on a GPU, where a dispatch costs time of its own.
+   * Whether independent kernels become one dispatch, and sums of parts are added up by a norm that reads them; on by
+   * default on a GPU, where a dispatch costs time of its own.
    */
   readonly merge?: boolean;
   /** How scans are cut: for tests and experiments. */
@@ -194,7 +196,14 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     };
     return withStagedPacks(fused, storage, target, options, lower);
   });
-  const lowered = (options.merge ?? target.kind === "gpu") ? mergeSiblings(each, target, givenIn(storage)) : each;
+  const lowered =
+    (options.merge ?? target.kind === "gpu")
+      ? mergeSiblings(
+          addInRows(createLowering(fused, storage, target, [], packs, orders), each),
+          target,
+          givenIn(storage),
+        )
+      : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of new Set(kernels.flat())) {
     const faults = verifyKernel(kernel, target);
