@@ -116,6 +116,8 @@ test("columns of others, other rows, or a reader in between: added up by a kerne
     [element, "(sum[j in 0 .. n] f32(y[b, t, j])) * rsqrt"],
     [element, "f32(y[b, T - 1 - t, n]) * rsqrt"],
     ["mean[n] f32(y[b, t, n])^2", "mean[n in 0 .. N] f32(y[b, t, N - 1 - n])^2"],
+    ["mean[n] f32(y[b, t, n])^2", "mean[n] ((sum[j in 0 .. n] f32(y[b, t, j])) + f32(y[b, t, n]))^2"],
+    ["mean[n] f32(y[b, t, n])^2", "mean[n, j in 0 .. 3] (f32(y[b, t, n]) + g[j])^2"],
     ["mean[n] f32(y[b, t, n])^2", "mean[n in 1 .. N] f32(y[b, t, n])^2"],
     ["mean[n] f32(y[b, t, n])^2", "mean[n] f32(y[b, T - 1 - t, n])^2 for t in 0 .. T"],
   ] as const) {
