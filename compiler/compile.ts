@@ -57,7 +57,7 @@ export interface CompileBinding {
 }
 
 export interface CompileOptions {
-  /** Take this schedule wherever it applies: for tests and experiments. */
+  /** Take this schedule wherever it applies, or this cut for products: for tests and experiments. */
   readonly schedule?: ForcedSchedule | null;
   /**
    * Cuts for products and attentions, by their keys, instead of those that are taken by themselves: what was found to be
