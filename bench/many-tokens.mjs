@@ -95,8 +95,10 @@ async function watchedExecutor() {
 
 /** The dispatches that a replay records, with their kernels. */
 function takenDown(program, replay) {
-  const steps = program.steps.filter(({ kind }) => kind === "dispatch" || kind === "repeat");
-  if (steps.some(({ kind }) => kind === "repeat")) throw new Error("a pass of blocks repeats nothing");
+  const flat = (steps) =>
+    steps.flatMap((step) => (step.kind === "dispatch" ? [step] : step.kind === "repeat" ? flat(step.steps) : []));
+  const steps = flat(program.steps);
+
   const inputs = new Map(program.inputs.map(({ buffer, mutable }) => [buffer, mutable]));
   const list = [];
   if (!options.null) {

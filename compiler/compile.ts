@@ -33,6 +33,7 @@ import { lowerSteps } from "./lower/steps.js";
 import { matrixOrders, orderedStorage, readAsMatrices } from "./lower/schedules/orders.js";
 import { rowMajor, type Orders } from "./lower/toolkit/order.js";
 import { addInRows } from "./lower/row-sums.js";
+import { shareBodies } from "./lower/shared-bodies.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
 import { unbindable } from "./plan/limits.js";
@@ -198,10 +199,13 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   });
   const lowered =
     (options.merge ?? target.kind === "gpu")
-      ? mergeSiblings(
-          addInRows(createLowering(fused, storage, target, [], packs, orders), each),
-          target,
-          givenIn(storage),
+      ? shareBodies(
+          mergeSiblings(
+            addInRows(createLowering(fused, storage, target, [], packs, orders), each),
+            target,
+            givenIn(storage),
+          ),
+          new Set(fused.inputs.map(({ name }) => name)),
         )
       : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));

@@ -76,6 +76,12 @@ export interface Format {
   unit(spec: FormatSpec, shape: Shape): Unit | null;
 
   /**
+   * How the words of a device's copy may lie so that products by matrices unpack them with less work; null, or left out,
+   * where no other order spares any.
+   */
+  spread?(spec: FormatSpec): Spread | null;
+
+  /**
    * How single values are stored, where the format is no more than that and a grid: then others may hold its values.
    */
   readonly element: ((spec: FormatSpec) => Element) | null;
@@ -83,6 +89,20 @@ export interface Format {
   /** The type of number whose row-major tensor the words are; null where they are anything else. */
   readonly dense: DenseType | null;
 }
+
+/** Words in the order in which they are unpacked. */
+export interface Spread {
+  /** Neighbouring columns of a row whose words change among each other. */
+  readonly columns: number;
+  /** What words become, by section; those of other sections stay as they are. */
+  readonly sections: { readonly [section: string]: SpreadWords };
+}
+
+/**
+ * "entries": of two words of codes of four bits, those at even places, and those at odd ones; a nibble of the second word
+ * follows that at its place in the first. "positions": the nibbles 0, 4, 1, 5, 2, 6, 3, 7 of a word, the lowest first.
+ */
+export type SpreadWords = "entries" | "positions";
 
 /** The types of numbers that tensors are stored in as they are. */
 export type DenseType = "f32" | "f16" | "bf16" | "i32" | "u32";

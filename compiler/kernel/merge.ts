@@ -8,8 +8,8 @@ import {
   type KernelBuffer,
   type Statement,
 } from "./kernel.js";
+import { renamed } from "./rename.js";
 import { unify } from "./unify.js";
-import { operands, withOperands } from "./walk.js";
 
 /** The most workgroups along one dimension of a dispatch (WebGPU). */
 const mostWorkgroups = 65535;
@@ -95,7 +95,11 @@ export function mergeKernels(kernels: readonly Kernel[], short = false): Kernel 
     const group = `part_${part}_group`;
     const body: readonly Statement[] = [
       { kind: "let", name: group, value: k.sub(at, first) },
-      ...renameAll(kernel.body, { part, names, group: k.local(group, "u32"), size: kernel.workgroupSize }),
+      ...renamed(kernel.body, {
+        local: (name) => `${name}_p${part}`,
+        memory: (name) => names.get(name) ?? name,
+        builtin: (name) => builtinOf(name, k.local(group, "u32"), kernel.workgroupSize),
+      }),
     ];
     return { body, end: first + kernel.workgroups[0] };
   });
@@ -168,104 +172,8 @@ const workgroupsOf = (kernels: readonly Kernel[]): number =>
 
 const viewKey = ({ tensor, element, access }: KernelBuffer): string => `${tensor} ${element} ${access}`;
 
-/** What the names of a part become, and its position among its own workgroups. */
-interface Renaming {
-  readonly part: number;
-  /** Of buffers and arrays. */
-  readonly names: ReadonlyMap<string, string>;
-  readonly group: Expr;
-  readonly size: readonly [number, number, number];
-}
-
-function renameAll(statements: readonly Statement[], to: Renaming): readonly Statement[] {
-  return statements.map((statement) => renameStatement(statement, to));
-}
-
-function renameStatement(statement: Statement, to: Renaming): Statement {
-  const local = (name: string): string => `${name}_p${to.part}`;
-  const memory = (name: string): string => to.names.get(name) ?? name;
-  const expr = (a: Expr): Expr => renameExpr(a, to);
-  switch (statement.kind) {
-    case "let":
-    case "var":
-    case "assign":
-      return { ...statement, name: local(statement.name), value: expr(statement.value) };
-    case "for":
-      return {
-        ...statement,
-        name: local(statement.name),
-        from: expr(statement.from),
-        to: expr(statement.to),
-        step: expr(statement.step),
-        body: renameAll(statement.body, to),
-      };
-    case "if":
-      return {
-        ...statement,
-        condition: expr(statement.condition),
-        then: renameAll(statement.then, to),
-        otherwise: renameAll(statement.otherwise, to),
-      };
-    case "store":
-      return {
-        ...statement,
-        buffer: memory(statement.buffer),
-        index: expr(statement.index),
-        value: expr(statement.value),
-      };
-    case "store_shared":
-      return {
-        ...statement,
-        array: memory(statement.array),
-        index: expr(statement.index),
-        value: expr(statement.value),
-      };
-    case "barrier":
-      return statement;
-    case "matrix":
-      return { ...statement, name: local(statement.name) };
-    case "load_matrix":
-    case "store_matrix":
-      return {
-        ...statement,
-        name: local(statement.name),
-        array: memory(statement.array),
-        index: expr(statement.index),
-        stride: expr(statement.stride),
-      };
-    case "multiply_matrices":
-      return {
-        ...statement,
-        result: local(statement.result),
-        left: local(statement.left),
-        right: local(statement.right),
-      };
-    default:
-      return statement satisfies never;
-  }
-}
-
-function renameExpr(a: Expr, to: Renaming): Expr {
-  const own = withOperands(
-    a,
-    operands(a).map((operand) => renameExpr(operand, to)),
-  );
-  switch (own.kind) {
-    case "local":
-      return { ...own, name: `${own.name}_p${to.part}` };
-    case "builtin":
-      return builtinOf(own.name, to);
-    case "load":
-      return { ...own, buffer: to.names.get(own.buffer) ?? own.buffer };
-    case "shared":
-      return { ...own, array: to.names.get(own.array) ?? own.array };
-    default:
-      return own;
-  }
-}
-
-/** A builtin as the part alone would see it. */
-function builtinOf(name: Builtin, { group, size }: Renaming): Expr {
+/** A builtin as the part alone would see it, of workgroup `group` of its own (u32). */
+function builtinOf(name: Builtin, group: Expr, size: Kernel["workgroupSize"]): Expr {
   switch (name) {
     case "workgroup_id.x":
       return group;

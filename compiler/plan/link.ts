@@ -24,10 +24,11 @@ export function linkPrograms(name: string, links: readonly Link[], keep: readonl
   const inputs = new Map<string, ProgramTensor>();
   /** What has been put out so far, the latest of each name. */
   const values = new Map<string, ProgramTensor>();
-  const linked = links.map(({ program, names }, at) => {
+  const linked = links.map(({ program, names }) => {
     const nameOf = (own: string): string => names[own] ?? own;
+    // a repeat's parameter is its own alone, and no name in the whole begins with a dot
     const scalar = (own: string): string =>
-      program.parameters.some((parameter) => parameter.name === own) ? nameOf(own) : `${at}.${own}`;
+      program.parameters.some((parameter) => parameter.name === own) ? nameOf(own) : `.${own}`;
     const ids = new Map<number, number>();
     for (const input of program.inputs) {
       const whole = nameOf(input.name);

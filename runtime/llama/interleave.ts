@@ -1,7 +1,7 @@
 /** Packed weights in the orders that programs want them in: made on the device when first asked for, and then kept. */
 import { movedSections, type MovedSection } from "../../compiler/formats/interleave.js";
 import { shapeOf, formatWords } from "../../compiler/formats/registry.js";
-import type { RowOrder } from "../../compiler/types/row-order.js";
+import { rowOrderText, type RowOrder } from "../../compiler/types/row-order.js";
 import { DeviceError } from "../device/error.js";
 import type { Argument, DeviceTensor, Executor, Prepared } from "../run/run.js";
 
@@ -56,9 +56,9 @@ async function makeAll(caller: Mover, wanted: readonly Wanted[]): Promise<readon
   const moved = await Promise.allSettled(
     wanted.map(async ({ tensor, order }) => {
       if (order === undefined) return tensor;
-      const known = made.get(tensor)?.has(keyOf(order)) === true;
+      const known = made.get(tensor)?.has(rowOrderText(order)) === true;
       const ready = inOrder(caller, tensor, order);
-      if (!known) fresh.push({ of: tensor, key: keyOf(order), moved: ready });
+      if (!known) fresh.push({ of: tensor, key: rowOrderText(order), moved: ready });
       return ready;
     }),
   );
@@ -78,8 +78,6 @@ async function makeAll(caller: Mover, wanted: readonly Wanted[]): Promise<readon
   return null;
 }
 
-const keyOf = ({ rows, columns }: RowOrder): string => `${rows} ${columns}`;
-
 /**
  * The tensor in an order; it is released with the one given. Takes as much memory again.
  * @throws DeviceError out-of-memory
@@ -87,7 +85,7 @@ const keyOf = ({ rows, columns }: RowOrder): string => `${rows} ${columns}`;
 function inOrder(caller: Mover, tensor: DeviceTensor, order: RowOrder): Promise<DeviceTensor> {
   const own = made.get(tensor) ?? new Map<string, Promise<DeviceTensor>>();
   made.set(tensor, own);
-  const key = keyOf(order);
+  const key = rowOrderText(order);
   let ready = own.get(key);
   if (ready === undefined) {
     ready = move(caller, tensor, order);
@@ -140,7 +138,7 @@ async function moveInto(
 ): Promise<void> {
   const shape = shapeOf(tensor.shape);
   const pieces = shape.columns / order.columns;
-  for (const { section, words } of sections) {
+  for (const { section, words, spread } of sections) {
     const own = { dtype: "u32" as const, format: null, offset: 4 * section.offset, bytes: 4 * section.words };
     const part = (of: DeviceTensor, sizes: readonly number[]): DeviceTensor => ({
       ...own,
@@ -153,7 +151,7 @@ async function moveInto(
     const after = words > 0 ? [blocks, pieces, order.rows, words] : [section.words];
     const args = { words: part(tensor, before) };
     const [called, extra] =
-      words > 0 ? ["words_beside", {}] : ["halves_beside", { sizes: { rows: order.rows, pieces } }];
+      words > 0 ? [`${spread ?? "words"}_beside`, {}] : ["halves_beside", { sizes: { rows: order.rows, pieces } }];
     await caller.executor.run(await caller.prepared(called, args, extra), args, {}, { y: part(target, after) });
   }
 }

@@ -59,7 +59,7 @@ function givenRanges(
     if (!isTensor(given)) return fail(`is a tensor ${printForm(wanted)}, but ${describe(given)} was given`);
     const { form, bytes } = wantedOf(wanted, given, program.buffers[wanted.buffer]?.bytes ?? 0);
     if (!sameForm(form, given)) return fail(`is ${printForm(wanted)}, but ${printForm(given)} was given`);
-    if (given.order?.rows !== wanted.order?.rows || given.order?.columns !== wanted.order?.columns)
+    if (!isSameOrder(given.order, wanted.order))
       return fail(`has its rows ${orderText(wanted.order)}, but one with rows ${orderText(given.order)} was given`);
     if (!usable(given)) return fail("has been released");
     if (given.offset + bytes > given.buffer.size) return fail(`takes ${bytes} bytes, more than its buffer has`);
@@ -119,10 +119,14 @@ export function outputTensors(
   return results;
 }
 
+function isSameOrder(a: ProgramTensor["order"], b: ProgramTensor["order"]): boolean {
+  return a?.rows === b?.rows && a?.columns === b?.columns && a?.spread === b?.spread;
+}
+
 function orderText(order: ProgramTensor["order"]): string {
-  return order === undefined
-    ? "one after another"
-    : `side by side, ${order.rows} of them ${order.columns} columns at a time`;
+  if (order === undefined) return "one after another";
+  const words = order.spread === true ? " and words in the order of unpacking" : "";
+  return `side by side, ${order.rows} of them ${order.columns} columns at a time${words}`;
 }
 
 function nameOf(program: Program, buffer: number): string {

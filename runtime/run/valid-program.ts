@@ -112,6 +112,8 @@ export function checkProgram(value: unknown, device: Pick<Device, "name" | "feat
     if (one["order"] !== undefined) {
       const order = record(one["order"], `${path}.order`);
       for (const part of ["rows", "columns"]) whole(1, Number.MAX_SAFE_INTEGER)(order[part], `${path}.order.${part}`);
+      if (order["spread"] !== undefined && order["spread"] !== true)
+        fail(`${path}.order.spread`, "true or nothing", order["spread"]);
       if (one["format"] === null) fail(`${path}.order`, "nothing, of a dense tensor", order);
     }
     const own = { name: text(one["name"], `${path}.name`), buffer: buffer(one["buffer"], `${path}.buffer`) };

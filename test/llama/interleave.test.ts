@@ -156,4 +156,53 @@ test("sections that no device binds by themselves stay where they are", () => {
   assert.is(movedSections(parseFormat("int4(256)"), { rows: 16, columns: 256 }, order), null);
 });
 
+test("words are put into the order of unpacking where the format has one, pieces at a time", () => {
+  const order = { rows: 16, columns: 128, spread: true } as const;
+  const whole = { rows: 16, columns: 128 };
+  const moved = movedSections(parseFormat("nm(2, 4) of int4(64)"), whole, order)!;
+  assert.equal(
+    moved.map(({ section, spread }) => [section.name, spread]),
+    [
+      ["values", "entries"],
+      ["index", "positions"],
+      ["scales", null],
+    ],
+  );
+  for (const text of ["int4(32)", "nm(2, 4) of f16", "nm(2, 4) of int4(64, asymmetric)"])
+    assert.is(movedSections(parseFormat(text), whole, order), null, text);
+  // pairs of words would lie in two pieces
+  const narrow = { rows: 16, columns: 16 };
+  const small = parseFormat("nm(2, 4) of int4(16)");
+  assert.is.not(movedSections(small, { rows: 128, columns: 128 }, narrow), null);
+  assert.is(movedSections(small, { rows: 128, columns: 128 }, { ...narrow, spread: true }), null);
+});
+
+test("a copy is put into the order of unpacking by the functions of its sections, and says so", async () => {
+  const { executor, close } = await machine(Infinity);
+  const tensor = await weight(executor);
+  const own = createCaller(executor, targetOf(executor.device), standardLibrary());
+  const called: string[] = [];
+  const caller = {
+    executor,
+    prepared: (...given: Parameters<typeof own.prepared>) => {
+      called.push(given[0]);
+      return own.prepared(...given);
+    },
+  };
+  const plain = { rows: 16, columns: 128 };
+  const spread = { ...plain, spread: true } as const;
+  const [first] = (await allInOrder(caller, [{ tensor, order: spread }]))!;
+  assert.equal(called, ["entries_beside", "positions_beside", "halves_beside"]);
+  assert.equal(first!.order, spread);
+  // another copy, for programs that want the other order
+  const [second, third] = (await allInOrder(caller, [
+    { tensor, order: plain },
+    { tensor, order: spread },
+  ]))!;
+  assert.equal(called.slice(3), ["words_beside", "words_beside", "halves_beside"]);
+  assert.equal(second!.order, plain);
+  assert.is(third, first);
+  close();
+});
+
 test.run();

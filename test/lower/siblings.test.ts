@@ -155,7 +155,8 @@ test("the products of a block for sixteen tokens are short together: instruction
   const products = stagesOf("block", bound, large).program.kernels.filter(({ schedule }) => schedule === "matrix");
   // written out for each slice and for each of q, k and v they have 168 thousand characters
   assert.ok(products.length >= 4);
-  assert.ok(products.reduce((sum, { wgsl }) => sum + wgsl.length, 0) < 100_000);
+  const texts = new Set(products.map(({ wgsl }) => wgsl));
+  assert.ok([...texts].reduce((sum, wgsl) => sum + wgsl.length, 0) < 100_000);
 });
 
 for (const T of [1, 5]) {

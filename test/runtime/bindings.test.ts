@@ -158,6 +158,26 @@ test("what is no tensor, or none that fits, is refused by the name of the argume
   for (const [work, message] of cases) assert.is(refusal(work), message);
 });
 
+test("a tensor whose rows lie in another order is refused, and one in the same is taken", () => {
+  const beside = { rows: 16, columns: 128 };
+  const spread = { ...beside, spread: true } as const;
+  const x = made();
+  const texts = [
+    [undefined, "one after another"],
+    [beside, "side by side, 16 of them 128 columns at a time"],
+    [{ ...beside, columns: 256 }, "side by side, 16 of them 256 columns at a time"],
+    [spread, "side by side, 16 of them 128 columns at a time and words in the order of unpacking"],
+  ] as const;
+  for (const [wanted, wantedText] of texts)
+    for (const [given, givenText] of texts) {
+      const inputs = shifted.inputs.map((input) => (wanted === undefined ? input : { ...input, order: wanted }));
+      const work = () =>
+        bound({ ...shifted, inputs }, { x: given === undefined ? x : { ...x, order: given } }, { shift: 1 });
+      if (given === wanted) assert.is(work().tensors.size, 1);
+      else assert.is(refusal(work), `shifted: x has its rows ${wantedText}, but one with rows ${givenText} was given.`);
+    }
+});
+
 test("an open input takes a tensor of fewer rows, whose bytes alone are bound", () => {
   const rows: Program = {
     ...accumulate,

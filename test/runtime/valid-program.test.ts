@@ -78,6 +78,10 @@ test("what is not a Program is refused by the place that is wrong", async ({ dev
       "shifted: inputs[0].order.columns should be a whole number from 1 to 9007199254740991, found nothing.",
     ],
     [
+      withValue(shifted, ["inputs", 0, "order"], { rows: 16, columns: 128, spread: "entries" }),
+      'shifted: inputs[0].order.spread should be true or nothing, found "entries".',
+    ],
+    [
       withValue(shifted, ["outputs", 0, "order"], { rows: 16, columns: 128 }),
       "shifted: outputs[0].order should be nothing, of an output, found an object that is no tensor.",
     ],

@@ -9,6 +9,24 @@ function rowBeside(at: number): number {
   return at - (at % 8) + (at % 2) + 2 * (Math.floor(at / 4) % 2) + 4 * (Math.floor(at / 2) % 2);
 }
 
+/** Nibbles of words that become other words: place i of the result is place `from[i]` of the words given. */
+const spread = {
+  // a word of even nibbles and one of odd ones, those of the second word given after those of the first
+  entries: [0, 8, 2, 10, 4, 12, 6, 14, 1, 9, 3, 11, 5, 13, 7, 15],
+  positions: [0, 4, 1, 5, 2, 6, 3, 7],
+};
+
+/** Words with the nibbles of each few in another order. */
+function spreadWords(words: Uint32Array, from: readonly number[]): Uint32Array {
+  const nibble = (at: number): number => (words[Math.floor(at / 8)]! >>> (4 * (at % 8))) & 15;
+  return words.map((_, word) => {
+    let made = 0;
+    for (let at = 8 * word; at < 8 * word + 8; at++)
+      made += nibble(at - (at % from.length) + from[at % from.length]!) * 16 ** (at % 8);
+    return made;
+  });
+}
+
 /** The words of a tensor in an order: what the device is to have. */
 export function interleavedWords(
   spec: FormatSpec,
@@ -20,7 +38,7 @@ export function interleavedWords(
   const halves = new Uint16Array(made.buffer);
   const given = new Uint16Array(Uint32Array.from(words).buffer);
   const across = shape.columns / order.columns;
-  for (const { section, words: each } of movedSections(spec, shape, order) ?? []) {
+  for (const { section, words: each, spread: how } of movedSections(spec, shape, order) ?? []) {
     const size = Math.max(1, 2 * each);
     const pieces = (2 * section.words) / size;
     for (let to = 0; to < pieces; to++) {
@@ -30,6 +48,9 @@ export function interleavedWords(
       for (let at = 0; at < size; at++)
         halves[2 * section.offset + to * size + at] = given[2 * section.offset + from * size + at]!;
     }
+    if (how === null) continue;
+    const own = made.subarray(section.offset, section.offset + section.words);
+    own.set(spreadWords(own, spread[how]));
   }
   return made;
 }

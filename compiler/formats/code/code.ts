@@ -98,7 +98,12 @@ export interface HalfReader {
    * `columns` and divides the unit.
    */
   read(spec: FormatSpec, shape: Shape, read: WordReader, row: Expr, piece: Expr, count: number): readonly Expr[];
+  /** The same of a copy whose words lie as they are unpacked; null where that would spare nothing. */
+  readonly spread: SpreadReader | null;
 }
+
+/** How kernels read a copy whose words have been put, once, into the order that the format's `spread` says. */
+export type SpreadReader = Omit<HalfReader, "spread">;
 
 /** Where expressions can be given a name, so that they are computed once. */
 export interface Build {

@@ -91,12 +91,18 @@ export function spreadPairs(
   ].map((word) => build.bind("columns", word)) as [Expr, Expr, Expr, Expr];
 }
 
+/** Eight groups of 2:4, the codes of four bits: a nibble a group, in the order 0, 4, 1, 5, 2, 6, 3, 7. */
+export interface NibbleGroups {
+  readonly first: Expr;
+  readonly second: Expr;
+  readonly positions: Expr;
+}
+
 /**
- * Eight groups of 2:4 side by side as dense columns, while they are codes of four bits: word c holds column c of the groups
- * 0, 4, 1, 5, 2, 6, 3, 7, and 0 where a group has no entry. `low` has the entries of the first four groups, `high` those of
- * the others, a byte a group with the first entry lowest; each nibble of `positions` has those of a group.
+ * Those of the words of a format: `low` has the entries of the first four groups, `high` those of the others, a byte a
+ * group with the first entry lowest; each nibble of `positions` has those of a group.
  */
-export function spreadNibbles(build: Build, low: Expr, high: Expr, positions: Expr): readonly [Expr, Expr, Expr, Expr] {
+export function nibbleGroups(build: Build, low: Expr, high: Expr, positions: Expr): NibbleGroups {
   const first = build.bind("first", bitOr(bitAnd(low, 0x0f0f0f0f), bitAnd(shiftLeft(high, 4), 0xf0f0f0f0)));
   const second = build.bind("second", bitOr(bitAnd(shiftRight(low, 4), 0x0f0f0f0f), bitAnd(high, 0xf0f0f0f0)));
   // the order of the groups: what lies in the middle changes places, of bytes and then of nibbles
@@ -108,9 +114,20 @@ export function spreadNibbles(build: Build, low: Expr, high: Expr, positions: Ex
         bitAnd(shiftLeft(word, by), (down << by) >>> 0),
       ),
     );
-  const ordered = swapped(swapped(positions, 8, 0xff0000ff, 0x0000ff00), 4, 0xf00ff00f, 0x00f000f0);
+  return {
+    first,
+    second,
+    positions: swapped(swapped(positions, 8, 0xff0000ff, 0x0000ff00), 4, 0xf00ff00f, 0x00f000f0),
+  };
+}
+
+/** Those groups as dense columns: word c holds column c of each, and 0 where a group has no entry. */
+export function spreadNibbles(
+  build: Build,
+  { first, second, positions }: NibbleGroups,
+): readonly [Expr, Expr, Expr, Expr] {
   /** All bits of a nibble where that bit of its group's positions is set. */
-  const where = (bit: number): Expr => build.bind("where", mul(bitAnd(shiftRight(ordered, bit), 0x11111111), 15));
+  const where = (bit: number): Expr => build.bind("where", mul(bitAnd(shiftRight(positions, bit), 0x11111111), 15));
   // the first position is 0, 1 or 2, the second 1, 2 or 3
   const [first1, first2, one, two] = upTo(4).map(where) as [Expr, Expr, Expr, Expr];
   const not = (mask: Expr): Expr => k.unary("bit_not", mask);

@@ -27,14 +27,22 @@ import type {
   FormatCode,
   HalfReader,
   PackSource,
+  SpreadReader,
   Stored,
   WordReader,
 } from "../code/code.js";
-import { nibbleHalves, spreadNibbles, spreadPairs } from "../code/halves.js";
+import {
+  nibbleGroups,
+  nibbleHalves,
+  spreadNibbles,
+  spreadPairs,
+  type NibbleGroups,
+  type PieceGrid,
+} from "../code/halves.js";
 import { codeFactor, elementCodes, elementWords } from "../code/codes.js";
 import { modulo, packItems, quotient, readItem, readPair, readUnit, unitField } from "../code/layout.js";
 import { packGrid, readGrid } from "../code/scales.js";
-import type { DenseType, Format, Shape } from "../format.js";
+import type { DenseType, Format, Grid, Shape } from "../format.js";
 import { elementsIn, sectionOf } from "../layout.js";
 import { gridOfWord, unitValues } from "../plain/code.js";
 import { choiceNumber, chosenOf, fieldsOf, placeAt } from "../code/places.js";
@@ -196,33 +204,7 @@ export function nmCode(
     const { bits, integer } = elementOf(values);
     const grid = format.grid(spec);
     if (n !== 2 || m !== 4 || together) return null;
-    if (bits === 4 && integer && grid !== null)
-      return {
-        distance: 8,
-        columns: 16,
-        read(_spec, shape, read, row, piece, count) {
-          const layout = format.sections(spec, shape);
-          const index = read.bind("piece", add(mul(row, shape.columns / count), piece));
-          const words = readUnit(read, sectionOf(layout, "values"), 2 * count, index);
-          const positions = readPair(read, sectionOf(layout, "index"), count, index);
-          const own = { grid, ...readGrid(grid, shape, layout, read, row, mul(piece, count)) };
-          // without a code of zero there is no word for no entry
-          if (words.length % 2 === 0 && grid.symmetric)
-            return positions.flatMap((some, at) => {
-              const columns = spreadNibbles(read, words[2 * at]!, words[2 * at + 1]!, some).map((word) =>
-                nibbleHalves(read, word, own),
-              );
-              return [0, 2, 1, 3].flatMap((pair) => columns.map((halves) => halves[pair]!));
-            });
-          return words.flatMap((word, at) => {
-            // a word has the entries of four groups, of which 0 and 2, and 1 and 3, lie in two halves
-            const [first, second, third, fourth] = nibbleHalves(read, word, own) as [Expr, Expr, Expr, Expr];
-            const four = unitField(positions, 16, at);
-            const spread = read.bind("spread", bitOr(bitAnd(four, 0xff), shiftLeft(bitAnd(four, 0xff00), 8)));
-            return [...spreadPairs(read, first, second, spread, 0), ...spreadPairs(read, third, fourth, spread, 4)];
-          });
-        },
-      };
+    if (bits === 4 && integer && grid !== null) return nibbleReader(grid, format.spread?.(spec)?.columns ?? null);
     if (denseOf(values) !== "f16") return null;
     return {
       distance: 4,
@@ -241,6 +223,56 @@ export function nmCode(
           return spreadPairs(read, first, second, spread, 0);
         });
       },
+      spread: null,
+    };
+  }
+
+  /** 2:4 of codes of four bits. */
+  function nibbleReader(grid: Grid, spreadColumns: number | null): HalfReader {
+    type Read = HalfReader["read"];
+    const partsOfPiece = (...[spec, shape, read, row, piece, count]: Parameters<Read>) => {
+      const layout = format.sections(spec, shape);
+      const index = read.bind("piece", add(mul(row, shape.columns / count), piece));
+      const words = readUnit(read, sectionOf(layout, "values"), 2 * count, index);
+      const positions = readPair(read, sectionOf(layout, "index"), count, index);
+      const own = { grid, ...readGrid(grid, shape, layout, read, row, mul(piece, count)) };
+      return { words, positions, own };
+    };
+    const halvesOfGroups = (read: WordReader, groups: NibbleGroups, own: PieceGrid): readonly Expr[] => {
+      const columns = spreadNibbles(read, groups).map((word) => nibbleHalves(read, word, own));
+      return [0, 2, 1, 3].flatMap((pair) => columns.map((halves) => halves[pair]!));
+    };
+    const spread = (columns: number): SpreadReader => ({
+      distance: 8,
+      columns,
+      read(...piece) {
+        const read = piece[2];
+        const { words, positions, own } = partsOfPiece(...piece);
+        return positions.flatMap((some, at) =>
+          halvesOfGroups(read, { first: words[2 * at]!, second: words[2 * at + 1]!, positions: some }, own),
+        );
+      },
+    });
+    return {
+      distance: 8,
+      columns: 16,
+      read(...piece) {
+        const read = piece[2];
+        const { words, positions, own } = partsOfPiece(...piece);
+        // without a code of zero there is no word for no entry
+        if (words.length % 2 === 0 && grid.symmetric)
+          return positions.flatMap((some, at) =>
+            halvesOfGroups(read, nibbleGroups(read, words[2 * at]!, words[2 * at + 1]!, some), own),
+          );
+        return words.flatMap((word, at) => {
+          // a word has the entries of four groups, of which 0 and 2, and 1 and 3, lie in two halves
+          const [first, second, third, fourth] = nibbleHalves(read, word, own) as [Expr, Expr, Expr, Expr];
+          const four = unitField(positions, 16, at);
+          const pairs = read.bind("spread", bitOr(bitAnd(four, 0xff), shiftLeft(bitAnd(four, 0xff00), 8)));
+          return [...spreadPairs(read, first, second, pairs, 0), ...spreadPairs(read, third, fourth, pairs, 4)];
+        });
+      },
+      spread: spreadColumns === null ? null : spread(spreadColumns),
     };
   }
 

@@ -16,7 +16,7 @@ import type { FormatSpec } from "../../types/type.js";
 import { normalizeArguments } from "../arguments.js";
 import { decodeItems, valuesOf } from "../element.js";
 import { fitScales, scaleRange } from "../fit.js";
-import type { Element, Format, FormatParameter, Grid, GridValues, Section, Shape, Unit } from "../format.js";
+import type { Element, Format, FormatParameter, Grid, GridValues, Section, Shape, Spread, Unit } from "../format.js";
 import { elementsIn, getItems, newWords, placeSections, putItem, sectionOf, unitColumns, wordsFor } from "../layout.js";
 import { choiceBits, choiceCode, chosenPositions } from "./positions.js";
 import { storedGrid } from "../plain/meaning.js";
@@ -189,6 +189,14 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     return columns === null || columns % m !== 0 ? null : { columns, entries: columns * density, scaleColumns };
   }
 
+  /** Eight groups, whose first and second entries and positions are taken out of a word each. */
+  function spread(spec: FormatSpec): Spread | null {
+    const { n, m, together, values } = partsOf(spec);
+    const { bits, integer } = elementOf(values);
+    const isTaken = n === 2 && m === 4 && !together && bits === 4 && integer && gridOf(values)?.symmetric === true;
+    return isTaken ? { columns: 32, sections: { values: "entries", index: "positions" } } : null;
+  }
+
   return {
     name: "nm",
     example: "nm(2, 4) of f16",
@@ -207,6 +215,7 @@ export function nmFormat(valueFormats: readonly Format[]): Format {
     encode,
     decode,
     unit,
+    spread,
     element: null,
     dense: null,
   };

@@ -82,6 +82,7 @@ export function plainCode(format: Format, element: (spec: FormatSpec) => Element
         const own = { grid, ...readGrid(grid, shape, parts, read, row, mul(piece, count)) };
         return words.flatMap((word) => nibbleHalves(read, word, own));
       },
+      spread: null,
     };
   }
 

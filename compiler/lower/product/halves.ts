@@ -16,7 +16,10 @@ export function halvesOf(
   {
     rows,
     reader,
-  }: { readonly rows: Pick<ProductRows, "spec" | "shape" | "format">; readonly reader: HalfReader | null },
+  }: {
+    readonly rows: Pick<ProductRows, "spec" | "shape" | "format">;
+    readonly reader: Pick<HalfReader, "read"> | null;
+  },
   build: KernelBuilder,
   read: WordReader,
   row: Expr,

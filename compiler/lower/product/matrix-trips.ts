@@ -82,7 +82,10 @@ export function heldWords(
   const inRow = side.inner / side.most;
   const ofUnit = span / side.most;
   const beside = lowering.orders.rows.get(side.term.rows!.load.tensor);
-  const inOrder = ({ at, there }: ReturnType<typeof sharesOf>[number], { rows: block }: RowOrder) => {
+  const unpacking = { rows: side.term.rows!, reader: beside?.spread === true ? side.reader!.spread : side.reader };
+  const inOrder = ({ at: share, there }: ReturnType<typeof sharesOf>[number], { rows: block }: RowOrder) => {
+    // who has no share loads the last one
+    const at = there === null ? share : build.bind("at", k.min(share, rows * units - 1));
     // those of a row that are of one trip are neighbours, and then come those of the next row
     const place = build.bind("place", k.rem(k.div(at, units), block));
     const before = build.bind("before", k.sub(k.div(at, units), place));
@@ -141,7 +144,7 @@ export function heldWords(
       const unit = k.add(start, part);
       const at = isWhole ? unit : build.bind("unit", k.min(unit, inRow - 1));
       return {
-        halves: halvesOf({ rows: side.term.rows!, reader: side.reader }, build, reader, piece.row, at, side.most),
+        halves: halvesOf(unpacking, build, reader, piece.row, at, side.most),
         inside: isWhole ? null : k.less(unit, inRow),
       };
     });

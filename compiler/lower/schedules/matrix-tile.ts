@@ -43,6 +43,11 @@ export interface MatrixTile {
    */
   readonly apart?: "terms" | "tiles";
   /**
+   * The slices of a trip stand one after the other, not in a loop: faster by itself, but longer, and what does not fit a
+   * cache of instructions together with the kernels around it is fetched anew in every dispatch (`kernel/roll.ts`).
+   */
+  readonly slices?: "unrolled";
+  /**
    * Results leave one matrix at a time: half the workgroup memory, of which they may take more than the slices do. Or sums
    * of parts leave as the matrices they are, and take none.
    */
@@ -99,7 +104,7 @@ interface SmallTiles {
 }
 
 /** How such a tile is cut, and how many subgroups keep a large GPU busy. Rows are those of each term. */
-interface SmallTile extends Pick<MatrixTile, "rows" | "slice" | "apart"> {
+interface SmallTile extends Pick<MatrixTile, "rows" | "slice" | "apart" | "slices"> {
   /** Subgroups along the tokens. */
   readonly along: number;
   readonly many: number;
@@ -109,12 +114,12 @@ const smallTiles: readonly SmallTiles[] = [
   {
     tokens: 16,
     single: { rows: 32, along: 1, slice: 32, many: 2048 },
-    pair: { rows: 16, along: 1, slice: 32, many: 8192, apart: "terms" },
+    pair: { rows: 16, along: 1, slice: 32, many: 8192, apart: "terms", slices: "unrolled" },
   },
   {
     tokens: 32,
     single: { rows: 64, along: 2, slice: 32, many: 2048 },
-    pair: { rows: 64, along: 2, slice: 64, many: 4096, apart: "tiles" },
+    pair: { rows: 16, along: 1, slice: 32, many: 4096, apart: "terms", slices: "unrolled" },
   },
   {
     tokens: 64,

@@ -174,7 +174,7 @@ export function walkTrips(
       const copies = upTo(count).map((copy) =>
         build.collect(() => upTo(each).forEach((at) => slicesOf(copy * each + at))),
       );
-      addAll(build, rolled(copies, build.fresh, one));
+      addAll(build, tile.slices === "unrolled" ? copies.flat() : rolled(copies, build.fresh, one));
       if (coming !== null) coming.forEach((values, at) => move(heldRight![at]!, values));
     },
     trip,

@@ -52,23 +52,26 @@ export function matrixOrders(
     if (first === undefined || agreed.length < asked.length) continue;
     if (!agreed.every(({ order }) => isSameOrder(order, first.order))) continue;
     matrices.set(id, first.order);
-    const beside: RowOrder = { rows: besideRows, columns: first.order.trip };
     // tiles are whole, so that none reaches past the last block
     for (const { cut, sides } of interleave ? agreed : [])
-      for (const side of sides.right)
-        if (
-          side.kind === "stored" &&
-          cut.rows % besideRows === 0 &&
-          side.outer % cut.rows === 0 &&
-          mayLieBeside(graph, side, beside)
-        )
-          rows.set(side.term.rows!.load.tensor, beside);
+      for (const side of sides.right) {
+        if (side.kind !== "stored" || cut.rows % besideRows !== 0 || side.outer % cut.rows !== 0) continue;
+        const beside = besideOrder(side, first.order.trip);
+        if (mayLieBeside(graph, side, beside)) rows.set(side.term.rows!.load.tensor, beside);
+      }
   }
   return { matrices, rows };
 }
 
 /** Rows of packed weights that lie side by side: those of a matrix. */
 const besideRows = matrixSize;
+
+/** The order that a side is wanted in, its words as they are unpacked where that spares work. */
+function besideOrder({ reader, most }: StoredSide, trip: number): RowOrder {
+  const spread = reader?.spread ?? null;
+  const spreads = spread !== null && most % spread.columns === 0;
+  return { rows: besideRows, columns: trip, ...(spreads ? { spread: true } : {}) };
+}
 
 /** Whether a packed side is an input that nothing else reads, and may be put into an order. */
 function mayLieBeside(graph: ConcreteGraph, { term, index, reader }: StoredSide, order: RowOrder): boolean {

@@ -1,6 +1,6 @@
 /** Calls that are linked to one program, bound once and replayed: for a pass that is made again and again. */
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
-import type { RowOrder } from "../../../compiler/types/row-order.js";
+import { rowOrderText, type RowOrder } from "../../../compiler/types/row-order.js";
 import { linkPrograms, type Link } from "../../../compiler/plan/link.js";
 import type { Scratch } from "../../run/memory.js";
 import type { DeviceTensor, Prepared, TensorForm } from "../../run/run.js";
@@ -104,7 +104,7 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
     if (isValue(argument)) return argument.name;
     const number = numbers.get(argument) ?? numbers.size;
     numbers.set(argument, number);
-    return `given ${number}${order === undefined ? "" : ` by ${order.rows} rows of ${order.columns}`}`;
+    return `given ${number}${order === undefined ? "" : ` by ${rowOrderText(order)}`}`;
   }
 
   async function add(

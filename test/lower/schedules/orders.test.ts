@@ -127,8 +127,9 @@ test("columns that are several axes, as heads and their elements", () => {
 
 test("pairs whose slices take turns", () => {
   for (const F of ["nm(2, 4) of int4(64)", "int4(32)"])
-    for (const strip of [{ strip: "none" }, {}] as const) {
-      const schedule = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms" as const, ...strip };
+    for (const strip of [{ strip: "none" as const }, { strip: undefined }]) {
+      const cut = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), apart: "terms" as const, ...strip };
+      const schedule = strip.strip === undefined ? cut : { ...cut, slices: "unrolled" as const };
       const given = graphCase(graphOf(gated, "main"), half({ B: 1, T: 13, D: 256, N: 48 }, F), "half");
       const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
       assert.is(stages.orders.matrices.size, 1);
@@ -136,14 +137,40 @@ test("pairs whose slices take turns", () => {
     }
 });
 
+test("pairs of which each tile is one term's", () => {
+  for (const F of ["nm(2, 4) of int4(64)", "int4(32)"])
+    for (const [T, cut] of [
+      [13, tile(16, 16, [1, 1, 1], 32, 128, 2)],
+      [40, tile(64, 16, [2, 1, 1], 64, 128, 2)],
+    ] as const) {
+      const schedule = { ...cut, apart: "tiles" as const, strip: "none" as const };
+      const given = graphCase(graphOf(gated, "main"), half({ B: 1, T, D: 256, N: 48 }, F), "half");
+      for (const interleave of [false, true]) {
+        const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule, interleave });
+        assert.is(stages.orders.matrices.size, 1);
+        // two terms, two parts, three tiles
+        const [product] = stages.program.steps.filter(
+          (step) => step.kind === "dispatch" && stages.program.kernels[step.kernel]!.schedule === "matrix",
+        );
+        assert.equal(product?.kind === "dispatch" && product.workgroups, [12, 1, 1]);
+      }
+      // only sums that are added up later may come from several workgroups
+      const { strip: _, ...alone } = schedule;
+      const other = lowerConcrete(given.graph, gpu, { schedule: alone });
+      assert.not.ok(schedulesOf(other).includes("matrix"));
+    }
+});
+
 test("weights whose rows lie side by side", () => {
-  for (const [F, count] of [
-    ["nm(2, 4) of int4(64)", 1],
-    ["nm(2, 4) of int4(128)", 1],
-    ["int4(32)", 1],
-    ["q4_0", 0],
-    ["int4(channel)", 0],
-    ["nm(2, 4) of f16", 1],
+  for (const [F, count, spread] of [
+    ["nm(2, 4) of int4(64)", 1, true],
+    ["nm(2, 4) of int4(128)", 1, true],
+    ["nm(2, 4) of int4(32)", 1, true],
+    ["int4(32)", 1, undefined],
+    ["q4_0", 0, undefined],
+    ["int4(channel)", 0, undefined],
+    ["nm(2, 4) of f16", 1, undefined],
+    ["nm(2, 4) of int8(64)", 0, undefined],
   ] as const)
     for (const [source, sizes, schedule] of [
       [linear, { B: 1, T: 9, D: 256, N: 96 }, { ...tile(16, 32, [1, 1, 1], 32, 128, 2), strip: "none" }],
@@ -162,6 +189,7 @@ test("weights whose rows lie side by side", () => {
       const beside = inputs.filter(({ order }) => order !== undefined);
       const most = sizes.N % schedule.rows === 0 ? count * (source === gated ? 2 : 1) : 0;
       assert.is(beside.length, most, `${F} ${JSON.stringify(sizes)}`);
+      for (const { order } of beside) assert.is(order!.spread, spread, F);
       // who does not ask for it gives them as they are in files
       const plain = lowerConcrete(given.graph, gpu, { schedule });
       assert.ok(plain.program.inputs.every(({ order }) => order === undefined));
@@ -169,8 +197,14 @@ test("weights whose rows lie side by side", () => {
 });
 
 test("the library puts words side by side as it is told here", () => {
-  const order = { rows: 16, columns: 128 };
-  for (const text of ["nm(2, 4) of int4(128)", "int4(64)", "int4(128)"]) {
+  const plain = { rows: 16, columns: 128 };
+  for (const [text, order] of [
+    ["nm(2, 4) of int4(128)", plain],
+    ["nm(2, 4) of int4(128)", { ...plain, spread: true }],
+    ["nm(2, 4) of int4(32)", { ...plain, spread: true }],
+    ["int4(64)", plain],
+    ["int4(128)", plain],
+  ] as const) {
     const spec = parseFormat(text);
     const shape = { rows: 32, columns: 384 };
     const words = Uint32Array.from(
@@ -180,11 +214,11 @@ test("the library puts words side by side as it is told here", () => {
     const expected = interleavedWords(spec, shape, order, words);
     assert.not.equal([...expected], [...words]);
     const moved = movedSections(spec, shape, order)!;
-    for (const { section, words: each } of moved) {
+    for (const { section, words: each, spread } of moved) {
       const [from, to] = [words, expected].map((all) => all.subarray(section.offset, section.offset + section.words));
       const sizes: Readonly<Record<string, number>> =
         each > 0 ? { B: 2, R: 16, T: 3, S: each } : { W: section.words, rows: 16, pieces: 3 };
-      const name = each > 0 ? "words_beside" : "halves_beside";
+      const name = each > 0 ? `${spread ?? "words"}_beside` : "halves_beside";
       const own = libraryCase(name, { sizes }, "exact", { words: from! });
       assert.equal([...expectedOf(own).outputs.get("y")!.data], [...to!], `${text} ${section.name}`);
     }
