@@ -32,6 +32,7 @@ import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
 import { matrixOrders, orderedStorage, readAsMatrices } from "./lower/schedules/orders.js";
 import { rowMajor, type Orders } from "./lower/toolkit/order.js";
+import { addInRows } from "./lower/row-sums.js";
 import { shareBodies } from "./lower/shared-bodies.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
@@ -57,7 +58,7 @@ export interface CompileBinding {
 }
 
 export interface CompileOptions {
-  /** Take this schedule wherever it applies: for tests and experiments. */
+  /** Take this schedule wherever it applies, or this cut for products: for tests and experiments. */
   readonly schedule?: ForcedSchedule | null;
   /**
    * Cuts for products and attentions, by their keys, instead of those that are taken by themselves: what was found to be
@@ -74,7 +75,8 @@ export interface CompileOptions {
   /** Whether long sums for few elements are taken in parts, on a GPU; on by default. */
   readonly parts?: boolean;
   /**
-   * Whether independent kernels become one dispatch; on by default on a GPU, where a dispatch costs time of its own.
+   * Whether independent kernels become one dispatch, and sums of parts are added up by a norm that reads them; on by
+   * default on a GPU, where a dispatch costs time of its own.
    */
   readonly merge?: boolean;
   /** How scans are cut: for tests and experiments. */
@@ -197,7 +199,14 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   });
   const lowered =
     (options.merge ?? target.kind === "gpu")
-      ? shareBodies(mergeSiblings(each, target, givenIn(storage)), new Set(fused.inputs.map(({ name }) => name)))
+      ? shareBodies(
+          mergeSiblings(
+            addInRows(createLowering(fused, storage, target, [], packs, orders), each),
+            target,
+            givenIn(storage),
+          ),
+          new Set(fused.inputs.map(({ name }) => name)),
+        )
       : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of new Set(kernels.flat())) {

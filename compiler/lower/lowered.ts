@@ -2,6 +2,7 @@ import type { Eqn } from "../graph/graph.js";
 import type { Kernel } from "../kernel/kernel.js";
 import type { Storage } from "../graph/storage.js";
 import type { Concrete } from "../types/type.js";
+import type { Adding } from "./schedules/matrix-parts.js";
 
 /** A factorisation of a matrix of known size. */
 export type FactorizationEqn = Eqn<Concrete> & { readonly kind: "factorize" };
@@ -25,6 +26,8 @@ export interface Lowered {
   readonly scratch: readonly Storage[];
   /** For people: why a scan runs column by column. */
   readonly notes: readonly string[];
+  /** What the last step does, where a kernel that reads its result may do it as well. */
+  readonly adding?: Adding | undefined;
 }
 
 /** One kernel as a step. */

@@ -78,8 +78,10 @@ interface Chosen extends MatrixKernels {
 export function kernelsOf(lowering: Lowering, eqn: Eqn<Concrete>, { schedule: forced, choices }: Wanted): Chosen {
   const chosen = forced === null ? chosenKernels(lowering, eqn, choices) : null;
   if (chosen !== null) return chosen;
-  for (const schedule of forced === null ? schedules : [forced, "loops" as const]) {
-    const made = attempt(lowering, eqn, schedule, forced !== null);
+  // a cut says nothing of what is no product
+  const wanted = typeof forced === "object" && productIn(lowering, eqn) === null ? null : forced;
+  for (const schedule of wanted === null ? schedules : [wanted, "loops" as const]) {
+    const made = attempt(lowering, eqn, schedule, wanted !== null);
     if (made?.kernels.every((kernel) => fits(lowering, kernel))) return made;
   }
   return { kernels: loops(lowering.narrow(), eqn), scratch: [], cut: null };
@@ -374,7 +376,7 @@ const fewRows = 128;
 const short = { rows: 2048, longest: 1024, invocations: 256 } as const;
 
 /** The invocations of a row, and the rows of a workgroup. */
-function rowTeams(lowering: Lowering, { indices }: Elements, shape: RowShape): RowTeams {
+export function rowTeams(lowering: Lowering, { indices }: Elements, shape: RowShape): RowTeams {
   const { target } = lowering;
   const subgroup = fixedSubgroup(target);
   const longest = Math.max(...shape.shared.map(reductionLength));

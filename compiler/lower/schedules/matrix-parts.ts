@@ -21,6 +21,20 @@ export type Elements = Eqn<Concrete> & { readonly kind: "map" | "update" };
 export interface MatrixKernels {
   readonly kernels: readonly Kernel[];
   readonly scratch: readonly Storage[];
+  /** What the last of several kernels does. */
+  readonly adding?: Adding;
+}
+
+/** What is left to do where sums of parts of the columns are in memory: a kernel does it, or who reads the result first. */
+export interface Adding {
+  readonly kernel: Kernel;
+  readonly eqn: Elements;
+  readonly rows: number;
+  readonly columns: number;
+  /** Bytes of the sums of a row. */
+  readonly bytes: number;
+  /** Adds up and stores the element of a row and a column (u32). */
+  element(build: KernelBuilder, row: Expr, column: Expr): void;
 }
 
 /** The elements of an equation by their positions along m and n. */
@@ -107,8 +121,7 @@ interface PartialSums {
   leave(build: KernelBuilder, part: Expr, sums: readonly Expr[], m: Expr, n: Expr): void;
   /** Leaves the result matrix of a term, from row m and column n on. */
   leaveMatrix(build: KernelBuilder, part: Expr, term: number, name: string, m: Expr, n: Expr): void;
-  /** The kernel that adds them up. */
-  add(): Kernel;
+  adding(): Adding;
 }
 
 /** Invocations of a workgroup that adds up. */
@@ -130,6 +143,47 @@ export function partialSums(
     bytes: Math.ceil((4 * parts * terms * filled * columns) / 16) * 16,
     role: "temporary",
   };
+  /** Adds up and stores the element at a place of each part. */
+  const element = (build: KernelBuilder, place: Expr, m: Expr, n: Expr): void => {
+    const view = build.view(storage, "f32", "read");
+    const sums = upTo(terms).map((term) =>
+      upTo(parts)
+        .map((part) =>
+          build.bind("sum", k.loadBuffer(view, "f32", k.add(place, (part * terms + term) * filled * columns))),
+        )
+        .reduce((a, b) => k.add(a, b)),
+    );
+    elementsOf(lowering, eqn, product, build, k.u32(0)).store(
+      sums.map((sum) => build.bind("sum", sum)),
+      m,
+      n,
+    );
+  };
+  const addingKernel = (): Kernel => {
+    const build = lowering.builder();
+    const needed = Math.ceil(count / adding);
+    const workgroups = spread(needed);
+    const position = build.bind("workgroup", workgroupPosition(workgroups));
+    const body = (): void => {
+      const place = build.bind("element", k.add(k.mul(position, adding), k.builtin("local_index")));
+      const one = (): void => {
+        const [m, n] = unflatten(build, place, [rows, columns], ["m", "n"]) as [Expr, Expr];
+        element(build, place, m, n);
+      };
+      if (count % adding === 0) one();
+      else build.when(k.less(place, count), one);
+    };
+    const wanted = isWanted(workgroups, needed, position);
+    if (wanted === null) body();
+    else build.when(wanted, body);
+    return build.finish({
+      name: `${lowering.nameOf(eqn)}_added`,
+      workgroupSize: [adding, 1, 1],
+      workgroups,
+      schedule: "matrix",
+      values: lowering.valuesOf(eqn),
+    });
+  };
   return {
     storage,
     leave(build, part, sums, m, n) {
@@ -143,42 +197,13 @@ export function partialSums(
       const index = build.bind("at", k.add(k.mul(row, columns), n));
       build.add({ kind: "store_matrix", name, array, index, stride: k.u32(columns), columns: false });
     },
-    add() {
-      const build = lowering.builder();
-      const needed = Math.ceil(count / adding);
-      const workgroups = spread(needed);
-      const position = build.bind("workgroup", workgroupPosition(workgroups));
-      const body = (): void => {
-        const element = build.bind("element", k.add(k.mul(position, adding), k.builtin("local_index")));
-        const one = (): void => {
-          const [m, n] = unflatten(build, element, [rows, columns], ["m", "n"]) as [Expr, Expr];
-          const view = build.view(storage, "f32", "read");
-          const sums = upTo(terms).map((term) =>
-            upTo(parts)
-              .map((part) =>
-                build.bind("sum", k.loadBuffer(view, "f32", k.add(element, (part * terms + term) * filled * columns))),
-              )
-              .reduce((a, b) => k.add(a, b)),
-          );
-          elementsOf(lowering, eqn, product, build, k.u32(0)).store(
-            sums.map((sum) => build.bind("sum", sum)),
-            m,
-            n,
-          );
-        };
-        if (count % adding === 0) one();
-        else build.when(k.less(element, count), one);
-      };
-      const wanted = isWanted(workgroups, needed, position);
-      if (wanted === null) body();
-      else build.when(wanted, body);
-      return build.finish({
-        name: `${lowering.nameOf(eqn)}_added`,
-        workgroupSize: [adding, 1, 1],
-        workgroups,
-        schedule: "matrix",
-        values: lowering.valuesOf(eqn),
-      });
-    },
+    adding: () => ({
+      kernel: addingKernel(),
+      eqn,
+      rows,
+      columns,
+      bytes: 4 * parts * terms * columns,
+      element: (build, m, n) => element(build, k.add(k.mul(m, columns), n), m, n),
+    }),
   };
 }

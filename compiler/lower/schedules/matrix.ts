@@ -138,9 +138,9 @@ export function matrix(
     schedule: "matrix",
     values: lowering.valuesOf(eqn),
   });
-  return partial === null
-    ? { kernels: [kernel], scratch: [] }
-    : { kernels: [kernel, partial.add()], scratch: [partial.storage] };
+  if (partial === null) return { kernels: [kernel], scratch: [] };
+  const adding = partial.adding();
+  return { kernels: [kernel, adding.kernel], scratch: [partial.storage], adding };
 }
 
 /** Tile rows that are walked together, so that what workgroups under way at one time read stays in a cache. */

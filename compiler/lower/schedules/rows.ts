@@ -2,12 +2,13 @@ import type { Eqn, IndexId, Scalar } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
+import type { KernelBuilder } from "../toolkit/builder.js";
 import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { isUnevenMean } from "../toolkit/reduction.js";
 import { lowerScalar, withKnown } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
-import { reduceByTeam, soleTeam } from "../toolkit/team.js";
+import { reduceByTeam, soleTeam, type Team } from "../toolkit/team.js";
 import { freeIndices, innermostFirst, scalarReductions } from "../../graph/scalar.js";
 import { bindPosition } from "../toolkit/positions.js";
 import { extent } from "../../graph/analysis/ranges.js";
@@ -51,8 +52,17 @@ export interface RowTeams {
   readonly teams: number;
 }
 
-/** The kernel of an eqn in rows. */
-export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, { lanes, teams }: RowTeams): Kernel {
+/**
+ * The kernel of an eqn in rows. `before`: of a row (u32), what a workgroup that it alone has does before all, each
+ * invocation for columns of its own.
+ */
+export function rows(
+  lowering: Lowering,
+  eqn: Elements,
+  shape: RowShape,
+  { lanes, teams }: RowTeams,
+  before: (build: KernelBuilder, row: Expr, team: Team) => void = () => {},
+): Kernel {
   const build = lowering.builder();
   const environment = lowering.environment(build);
   const outer = shape.outer.map((axis) => eqn.indices[axis]!);
@@ -66,6 +76,7 @@ export function rows(lowering: Lowering, eqn: Elements, shape: RowShape, { lanes
   const team = soleTeam(lanes, lane);
 
   const body = (row: Expr, wanted: Expr | null): void => {
+    before(build, row, team);
     let inner = bindPosition(environment, outer, lowering.bounds, row);
     for (const reduce of shape.shared) inner = withKnown(inner, [[reduce, reduceByTeam(inner, team, reduce)]]);
     const elements = sizeOf(own);
