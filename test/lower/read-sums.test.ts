@@ -198,7 +198,8 @@ test("who reads more, or not alone, or with a result that is asked for, does not
     "Y[B, T, N], f32[T, B]",
     `${product}\nlet z[b, t, n] = ${turned}\nlet u[t, b] = f32(y[b, t, 3]) + f32(t) for t in 0 .. T, b in 0 .. B\nreturn z, u`,
   );
-  for (const source of [thrice, asked, two]) assert.equal(kernels(source).slice(0, 2), own, source);
+  const summed = rotation.replace(turned, `Y((sum[j in 0 .. 3] exp(f32(y[b, t, (n + j) % N]))) - f32(g[n]))`);
+  for (const source of [thrice, asked, two, summed]) assert.equal(kernels(source).slice(0, 2), own, source);
   const changed = main(
     "Y[B, T, N]",
     `${product}\nr[b, t, n] = ${turned}\nreturn y`,
