@@ -32,7 +32,7 @@ import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
 import { matrixOrders, orderedStorage, readAsMatrices } from "./lower/schedules/orders.js";
 import { rowMajor, type Orders } from "./lower/toolkit/order.js";
-import { addInRows } from "./lower/row-sums.js";
+import { addWhereRead } from "./lower/read-sums.js";
 import { shareBodies } from "./lower/shared-bodies.js";
 import { mergeSiblings } from "./lower/siblings.js";
 import { createLowering } from "./lower/toolkit/lowering.js";
@@ -75,7 +75,7 @@ export interface CompileOptions {
   /** Whether long sums for few elements are taken in parts, on a GPU; on by default. */
   readonly parts?: boolean;
   /**
-   * Whether independent kernels become one dispatch, and sums of parts are added up by a norm that reads them; on by
+   * Whether independent kernels become one dispatch, and sums of parts are added up by who reads them; on by
    * default on a GPU, where a dispatch costs time of its own.
    */
   readonly merge?: boolean;
@@ -201,7 +201,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     (options.merge ?? target.kind === "gpu")
       ? shareBodies(
           mergeSiblings(
-            addInRows(createLowering(fused, storage, target, [], packs, orders), each),
+            addWhereRead(createLowering(fused, storage, target, [], packs, orders), each),
             target,
             givenIn(storage),
           ),

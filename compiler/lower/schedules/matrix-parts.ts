@@ -35,13 +35,17 @@ export interface Adding {
   readonly bytes: number;
   /** Adds up and stores the element of a row and a column (u32). */
   element(build: KernelBuilder, row: Expr, column: Expr): void;
+  /** Adds up the element and gives it, of the dtype of the result. */
+  value(build: KernelBuilder, row: Expr, column: Expr): Expr;
 }
 
 /** The elements of an equation by their positions along m and n. */
 export interface ElementPlaces {
   readonly batch: Environment;
   readonly token: (m: Expr) => Environment;
-  /** Stores an element, given the sums of all terms. */
+  /** An element, of the dtype of the result, given the sums of all terms. */
+  readonly value: (sums: readonly Expr[], m: Expr, n: Expr) => Expr;
+  /** Stores it. */
   readonly store: (sums: readonly Expr[], m: Expr, n: Expr) => void;
   /** How four neighbours along n are stored at once; null where they do not lie so. */
   readonly vectors: () => VectorElements | null;
@@ -99,16 +103,22 @@ export function elementsOf(
       },
     };
   };
+  const elementAt = (sums: readonly Expr[], m: Expr, n: Expr): Environment =>
+    withKnown(
+      withIndices(token(m), [[nIndex, n]]),
+      // what is added to the first is in its sum
+      product.terms.map((term, at) => [term.reduce, sums[at] ?? k.f32(0)] as const),
+    );
   return {
     batch,
     token,
     vectors,
+    value(sums, m, n) {
+      const { dtype } = lowering.graph.values[eqn.out]!.type;
+      return k.convert(dtype, lowerScalar(elementAt(sums, m, n), eqn.body));
+    },
     store(sums, m, n) {
-      const environment = withKnown(
-        withIndices(token(m), [[nIndex, n]]),
-        // what is added to the first is in its sum
-        product.terms.map((term, at) => [term.reduce, sums[at] ?? k.f32(0)] as const),
-      );
+      const environment = elementAt(sums, m, n);
       storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
     },
   };
@@ -143,8 +153,8 @@ export function partialSums(
     bytes: Math.ceil((4 * parts * terms * filled * columns) / 16) * 16,
     role: "temporary",
   };
-  /** Adds up and stores the element at a place of each part. */
-  const element = (build: KernelBuilder, place: Expr, m: Expr, n: Expr): void => {
+  /** Adds up the element at a place of each part, of every term. */
+  const sumsAt = (build: KernelBuilder, place: Expr): readonly Expr[] => {
     const view = build.view(storage, "f32", "read");
     const sums = upTo(terms).map((term) =>
       upTo(parts)
@@ -153,12 +163,10 @@ export function partialSums(
         )
         .reduce((a, b) => k.add(a, b)),
     );
-    elementsOf(lowering, eqn, product, build, k.u32(0)).store(
-      sums.map((sum) => build.bind("sum", sum)),
-      m,
-      n,
-    );
+    return sums.map((sum) => build.bind("sum", sum));
   };
+  const places = (build: KernelBuilder): ElementPlaces => elementsOf(lowering, eqn, product, build, k.u32(0));
+  const placeOf = (m: Expr, n: Expr): Expr => k.add(k.mul(m, columns), n);
   const addingKernel = (): Kernel => {
     const build = lowering.builder();
     const needed = Math.ceil(count / adding);
@@ -168,7 +176,7 @@ export function partialSums(
       const place = build.bind("element", k.add(k.mul(position, adding), k.builtin("local_index")));
       const one = (): void => {
         const [m, n] = unflatten(build, place, [rows, columns], ["m", "n"]) as [Expr, Expr];
-        element(build, place, m, n);
+        places(build).store(sumsAt(build, place), m, n);
       };
       if (count % adding === 0) one();
       else build.when(k.less(place, count), one);
@@ -203,7 +211,8 @@ export function partialSums(
       rows,
       columns,
       bytes: 4 * parts * terms * columns,
-      element: (build, m, n) => element(build, k.add(k.mul(m, columns), n), m, n),
+      element: (build, m, n) => places(build).store(sumsAt(build, placeOf(m, n)), m, n),
+      value: (build, m, n) => places(build).value(sumsAt(build, placeOf(m, n)), m, n),
     }),
   };
 }

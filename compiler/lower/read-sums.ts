@@ -1,15 +1,17 @@
 /** Sums of parts that the first kernel to read them adds up itself: a dispatch less. */
 import { boundingRange, extent } from "../graph/analysis/ranges.js";
 import type { IndexId, Range, Scalar } from "../graph/graph.js";
-import { children, constantOf, reduced } from "../graph/scalar.js";
+import { children, constantOf, reduced, scalarLoads, scalarReductions, type Load } from "../graph/scalar.js";
 import * as k from "../kernel/build.js";
-import type { Kernel } from "../kernel/kernel.js";
+import type { Expr, Kernel } from "../kernel/kernel.js";
 import type { Concrete } from "../types/type.js";
 import { kernelsOf, kernelStep, type Lowered } from "./lowered.js";
 import { fits, rowTeams } from "./schedules/choose.js";
 import type { Adding, Elements } from "./schedules/matrix-parts.js";
 import { rows, rowShape, type RowShape } from "./schedules/rows.js";
+import { loops } from "./schedules/loops.js";
 import type { Lowering } from "./toolkit/lowering.js";
+import { flatten, lowerIndex, type Environment } from "./toolkit/scalar.js";
 
 type S = Scalar<Concrete>;
 
@@ -22,25 +24,99 @@ const fewBytes = 2 ** 17;
 /**
  * What the equations of the lowering's graph become, each adding of parts done by the kernel that is the first to read
  * the result, where that has a workgroup for each of its rows and an invocation reads no elements but those that it has
- * added up, so that no barrier is needed.
+ * added up, so that no barrier is needed; or where it is the only one and loads few elements, of which each is then added
+ * up and stored nowhere.
  */
-export function addInRows(lowering: Lowering, lowered: readonly Lowered[]): readonly Lowered[] {
+export function addWhereRead(lowering: Lowering, lowered: readonly Lowered[]): readonly Lowered[] {
   const { eqns } = lowering.graph;
   const made = [...lowered];
   const added = new Map<number, readonly Adding[]>();
+  const inLoads = new Map<number, readonly Adding[]>();
   lowered.forEach(({ adding }, at) => {
-    if (adding === undefined || adding.bytes > fewBytes) return;
+    if (adding === undefined) return;
     const to = made.findIndex(({ steps }, later) => later > at && kernelsOf(steps).some((each) => clash(adding, each)));
     const eqn = eqns[to];
     if (eqn === undefined || (eqn.kind !== "map" && eqn.kind !== "update")) return;
+    const before = made[to]!;
+    const isRead = (each: Lowered): boolean =>
+      kernelsOf(each.steps).some(({ buffers }) => buffers.some(({ tensor }) => tensor === tensorOf(lowering, adding)));
+    if (!made.some((each, other) => other !== at && other !== to && isRead(each))) {
+      const known = [...(inLoads.get(to) ?? []), adding];
+      const kernel = loopsAdding(lowering, eqn, known, before);
+      if (kernel !== null) {
+        inLoads.set(to, known);
+        made[to] = { ...before, steps: [kernelStep(kernel)] };
+        made[at] = { ...made[at]!, steps: made[at]!.steps.slice(0, -1) };
+        return;
+      }
+    }
+    if (adding.bytes > fewBytes) return;
     const all = [...(added.get(to) ?? []), adding];
-    const kernel = rowsAdding(lowering, eqn, all, made[to]!);
+    const kernel = rowsAdding(lowering, eqn, all, before);
     if (kernel === null) return;
     added.set(to, all);
-    made[to] = { ...made[to]!, steps: [kernelStep(kernel)] };
+    made[to] = { ...before, steps: [kernelStep(kernel)] };
     made[at] = { ...made[at]!, steps: made[at]!.steps.slice(0, -1) };
   });
   return made;
+}
+
+const tensorOf = ({ storage }: Lowering, { eqn }: Adding): string => storage[eqn.out]!.name;
+
+/** Times that an element may be added up: a rotation reads each twice, which costs less than a dispatch. */
+const fewTimes = 2;
+
+/**
+ * The kernel of an equation, an invocation an element, that adds up what it would load, and is all that reads it; null
+ * where it is in other loops, or adds up too often.
+ */
+function loopsAdding(lowering: Lowering, eqn: Elements, addings: readonly Adding[], { steps }: Lowered): Kernel | null {
+  const [step] = steps;
+  if (step?.kind !== "kernel" || steps.length !== 1 || step.kernel.origin.schedule !== "loops") return null;
+  const { graph, storage } = lowering;
+  const places = eqn.kind === "update" ? eqn.at : [];
+  const isTaken = (adding: Adding): boolean => {
+    const { eqn: from, kernel, rows: count, columns } = adding;
+    const loads = scalarLoads(eqn.body).filter(({ tensor }) => tensor === from.out);
+    const elements = eqn.indices.reduce((product, range) => product * extent(range), 1);
+    return (
+      from.kind === "map" &&
+      storage[from.out]!.role === "temporary" &&
+      kernel.buffers.every(({ tensor }) => tensor !== storage[eqn.out]!.name) &&
+      scalarReductions(eqn.body).length === 0 &&
+      loads.length > 0 &&
+      loads.every(({ guarded }) => !guarded) &&
+      !places.some((at) => scalarLoads(at).some(({ tensor }) => tensor === from.out)) &&
+      loads.length * elements <= fewTimes * count * columns
+    );
+  };
+  if (!addings.every(isTaken)) return null;
+  const readers: Environment["readers"] = new Map(
+    addings.map(({ eqn: from, value }) => [
+      from.out,
+      (environment: Environment, load: Load<Concrete>): Expr => {
+        const at = load.at.map((each) => lowerIndex(environment, each));
+        const { shape } = graph.values[from.out]!.type;
+        const { build } = environment;
+        const row = build.bind("row", flatten(shape.slice(0, -1), at.slice(0, -1)));
+        return value(build, row, build.bind("column", at.at(-1)!));
+      },
+    ]),
+  );
+  const reading: Lowering = {
+    ...lowering,
+    environment: (build) => ({ ...lowering.environment(build), readers }),
+  };
+  const [kernel] = loops(reading, eqn);
+  return kernel !== undefined && fits(lowering, kernel) ? named(lowering, addings, kernel) : null;
+}
+
+/** A kernel called after what it adds up, too. */
+function named(lowering: Lowering, addings: readonly Adding[], kernel: Kernel): Kernel {
+  const { schedule, values: own } = kernel.origin;
+  const name = `${lowering.nameOf(addings[0]!.eqn)}_added_${own.join("_")}`.replace(/[^A-Za-z0-9_]/g, "_");
+  const values = addings.flatMap(({ eqn }) => lowering.valuesOf(eqn));
+  return { ...kernel, name, origin: { schedule, values: [...values, ...own] } };
 }
 
 /** Whether an adding must be over when a kernel runs: the kernel reads or writes what it writes, or writes what it reads. */
@@ -60,15 +136,12 @@ function rowsAdding(lowering: Lowering, eqn: Elements, addings: readonly Adding[
   if (shape === null) return null;
   const teams = rowTeams(lowering, eqn, shape);
   if (teams.teams > 1 || !addings.every((adding) => readsOwnRow(lowering, eqn, shape, adding))) return null;
-  const values = addings.flatMap(({ eqn: from }) => lowering.valuesOf(from));
   const kernel = rows(lowering, eqn, shape, teams, (build, row, { lane, lanes }) => {
     for (const { columns, element } of addings)
       build.loop("column", lane, k.u32(columns), (column) => element(build, row, column), lanes);
   });
   if (!fits(lowering, kernel)) return null;
-  const { schedule, values: own } = kernel.origin;
-  const name = `${lowering.nameOf(addings[0]!.eqn)}_added_${own.join("_")}`.replace(/[^A-Za-z0-9_]/g, "_");
-  return { ...kernel, name, origin: { schedule, values: [...values, ...own] } };
+  return named(lowering, addings, kernel);
 }
 
 /**
