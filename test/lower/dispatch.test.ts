@@ -1,7 +1,10 @@
 /** Dispatches of more workgroups than a dimension holds: every schedule, along every axis. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { compileFunction } from "../../compiler/compile.js";
+import { compileFunction, compileStages } from "../../compiler/compile.js";
+import * as k from "../../compiler/kernel/build.js";
+import { evaluateKernel } from "../../compiler/kernel/evaluate.js";
+import { renamed } from "../../compiler/kernel/rename.js";
 import { schedules } from "../../compiler/lower/schedules/choose.js";
 import { maxWorkgroups } from "../../compiler/kernel/verify.js";
 import type { Target } from "../../compiler/target.js";
@@ -70,6 +73,35 @@ test("a grid that was spread computes what it should", async ({ machine }) => {
     [["quads", Math.ceil(batch / 2), 2, 1]],
   );
   await agreeOnDevice(given, expected, machine, { schedule: "quads" });
+});
+
+test("elements beyond a dimension of workgroups are all computed, where an invocation has several", () => {
+  const source = "fn main(x: f32[R, C]) -> f32[R, C] {\n  return y where y[r, c] = x[r, c] + 1\n}";
+  for (const R of [65_600, 65_601]) {
+    const stages = compileStages(graphOf(source, "main"), { sizes: { R, C: 1024 } }, gpu);
+    if ("diagnostics" in stages) throw new Error("it does not compile");
+    const { fused, storage, kernels } = stages;
+    const [kernel] = kernels.flat();
+    const [across, down] = kernel!.workgroups;
+    assert.is(down, 2);
+    const [x, y] = [fused.inputs[0]!.value, fused.outputs[0]!.value].map((value) => storage[value]!.name);
+    const memory = new Map([x!, y!].map((name) => [name, new ArrayBuffer(4 * 1024 * R)]));
+    const written = new Float32Array(memory.get(y!)!);
+    // a workgroup of the second row, the last that there is, and what the grid has beyond it
+    for (const at of [across + 7, R - 1, ...(2 * across > R ? [R] : [])]) {
+      const ids: { readonly [name: string]: number } = { "workgroup_id.x": at % across, "workgroup_id.y": 1 };
+      const body = renamed(kernel!.body, {
+        local: (name) => name,
+        memory: (name) => name,
+        builtin: (name) => (name in ids ? k.u32(ids[name]!) : k.builtin(name)),
+      });
+      evaluateKernel({ ...kernel!, workgroups: [1, 1, 1], body }, memory, {});
+      const own = written.subarray(at * 1024, (at + 1) * 1024);
+      assert.ok(own.every((value) => value === 1));
+      own.fill(0);
+    }
+    assert.ok(written.every((value) => value === 0));
+  }
 });
 
 test.run();

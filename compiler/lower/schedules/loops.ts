@@ -5,7 +5,7 @@ import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { spread, workgroupPosition } from "../toolkit/dispatch.js";
+import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
 import { storeElement } from "../toolkit/store.js";
 import { bindPosition, boundsOf, insideRanges } from "../toolkit/positions.js";
 import { boundingRange, extent, type Bounds } from "../../graph/analysis/ranges.js";
@@ -56,8 +56,10 @@ function elementLoops(lowering: Lowering, eqn: Elements): Kernel {
   const size =
     kind === "gpu" && count >= many.elements && maxInvocations >= many.groupSize ? many.groupSize : groupSize;
   const strides = kind === "gpu" ? stridesOf(eqn, count, size, bounds) : 1;
-  const workgroups = spread(Math.ceil(count / (size * strides)));
-  const first = k.add(k.mul(workgroupPosition(workgroups), size * strides), k.builtin("local_index"));
+  const needed = Math.ceil(count / (size * strides));
+  const workgroups = spread(needed);
+  const workgroup = workgroupPosition(workgroups);
+  const first = k.add(k.mul(workgroup, size * strides), k.builtin("local_index"));
   const finish = (): Kernel =>
     build.finish({
       name: lowering.nameOf(eqn),
@@ -67,13 +69,18 @@ function elementLoops(lowering: Lowering, eqn: Elements): Kernel {
       values: lowering.valuesOf(eqn),
     });
   const position = build.bind("position", first);
-  if (strides > 1 && workgroups[1] === 1) {
-    // all values before the first is stored: a load does not wait for a store that might be to its place
-    const found = Array.from({ length: strides }, (_, at) => {
-      const inner = bindPosition(environment, eqn.indices, bounds, at === 0 ? position : k.add(position, at * size));
-      return { inner, value: build.bind("value", lowerScalar(inner, eqn.body)) };
-    });
-    for (const { inner, value } of found) storeElement(lowering, inner, eqn, value);
+  if (strides > 1) {
+    const all = (): void => {
+      // all values before the first is stored: a load does not wait for a store that might be to its place
+      const found = Array.from({ length: strides }, (_, at) => {
+        const inner = bindPosition(environment, eqn.indices, bounds, at === 0 ? position : k.add(position, at * size));
+        return { inner, value: build.bind("value", lowerScalar(inner, eqn.body)) };
+      });
+      for (const { inner, value } of found) storeElement(lowering, inner, eqn, value);
+    };
+    const wanted = isWanted(workgroups, needed, workgroup);
+    if (wanted === null) all();
+    else build.when(wanted, all);
     return finish();
   }
   build.when(k.less(position, count), () => {

@@ -119,7 +119,7 @@ const smallTiles: readonly SmallTiles[] = [
   {
     tokens: 32,
     single: { rows: 64, along: 2, slice: 32, many: 2048 },
-    pair: { rows: 16, along: 1, slice: 32, many: 4096, apart: "terms", slices: "unrolled" },
+    pair: { rows: 64, along: 2, slice: 64, many: 4096, apart: "tiles" },
   },
   {
     tokens: 64,
