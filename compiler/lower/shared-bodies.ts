@@ -52,20 +52,23 @@ function formOf({ workgroupSize, buffers, parameters, arrays, features, body }: 
 
 /** Kernels of one form in groups that are alike, each with the step that it becomes. */
 function stepsOf(kernels: readonly Kernel[], parameter: string): readonly (readonly [Kernel, LoweredStep])[] {
-  const groups: { members: readonly Kernel[]; steps: readonly LoweredStep[] }[] = [];
+  const groups: (readonly [Kernel, ...Kernel[]])[] = [];
   for (const kernel of kernels) {
-    const joined = groups.some((group) => {
-      const members = [...group.members, kernel];
-      const steps = asOneBody(members, parameter);
-      if (steps !== null) Object.assign(group, { members, steps });
-      return steps !== null;
-    });
-    if (!joined) groups.push({ members: [kernel], steps: [kernelStep(kernel)] });
+    // with the first alone: as many comparisons as kernels, however many are alike
+    const at = groups.findIndex(([first]) => asOneBody([first, kernel], parameter) !== null);
+    if (at < 0) groups.push([kernel]);
+    else groups[at] = [...groups[at]!, kernel];
   }
-  return groups.flatMap(({ members, steps }) => members.map((kernel, at) => [kernel, steps[at]!] as const));
+  return groups.flatMap((members) => {
+    const steps = asOneBody(members, parameter) ?? members.map(kernelStep);
+    return members.map((kernel, at) => [kernel, steps[at]!] as const);
+  });
 }
 
-/** Kernels by the body of the first, whose operands parameter `parameter` chooses; null where they are not alike. */
+/**
+ * Kernels by the body of the first, whose operands parameter `parameter` chooses; null where they are not alike. It tells
+ * bodies apart, not kernels: those of the same body have one value.
+ */
 function asOneBody(kernels: readonly Kernel[], parameter: string): readonly LoweredStep[] | null {
   const first = kernels[0]!;
   const used = namesIn(first);
@@ -81,10 +84,16 @@ function asOneBody(kernels: readonly Kernel[], parameter: string): readonly Lowe
     ]);
     return renamed(body, { local: (name) => name, memory: (name) => names.get(name) ?? name, builtin: k.builtin });
   });
-  const unified = unify(bodies, k.parameter(parameter, "i32"), fresh);
+  const texts = bodies.map((body) => JSON.stringify(body));
+  const distinct = [...new Map(texts.map((text, at) => [text, bodies[at]!] as const))];
+  const unified = unify(
+    distinct.map(([, body]) => body),
+    k.parameter(parameter, "i32"),
+    fresh,
+  );
   if (unified === null) return null;
   const body = [...unified.choices, ...unified.body];
-  const isChosen = JSON.stringify(body) !== JSON.stringify(first.body);
+  const isChosen = JSON.stringify(body) !== texts[0];
   const values = kernels.flatMap(({ origin }) => origin.values);
   return kernels.map(({ workgroups, buffers }, at) => {
     const step = kernelStep({
@@ -95,7 +104,9 @@ function asOneBody(kernels: readonly Kernel[], parameter: string): readonly Lowe
       body,
       origin: { ...first.origin, values },
     });
-    return isChosen ? { kind: "repeat", parameter, from: at, to: at + 1, by: 1, steps: [step] } : step;
+    if (!isChosen) return step;
+    const from = distinct.findIndex(([text]) => text === texts[at]);
+    return { kind: "repeat", parameter, from, to: from + 1, by: 1, steps: [step] };
   });
 }
 

@@ -84,6 +84,32 @@ test("alike products of alike sizes need no number", () => {
   assert.equal([first!.value, second!.value], [null, null]);
 });
 
+test("many products of a few sizes have as few numbers, and a body no longer than that of two", () => {
+  /** As many products as `count`, wide and narrow in turn. */
+  const long = (count: number): string => {
+    const layers = Array.from({ length: count }, (_, at) => {
+      const [from, to] = at % 2 === 0 ? ["D", "N"] : ["N", "D"];
+      return {
+        input: `w${at}: f32[${to}, ${from}] as F`,
+        text: `  let s${at}[b, t] = mean[d] f32(y${at}[b, t, d])^2
+  let n${at}[b, t, d] = E(f32(y${at}[b, t, d]) * rsqrt(s${at}[b, t] + 0.01))
+  let y${at + 1}[b, t, r] = E(sum[d] f32(n${at}[b, t, d]) * w${at}[r, d])`,
+      };
+    });
+    return `fn main(y0: E[B, T, D], ${layers.map(({ input }) => input).join(", ")}) -> E[B, T, D] {
+${layers.map(({ text }) => text).join("\n")}
+  return y${count}
+}`;
+  };
+  const [two, six] = [2, 6].map((count) => products(compiled(long(count), { D: 256, N: 384 }, "int4(32)")));
+  assert.equal(
+    six!.map(({ value }) => value),
+    [0, 1, 0, 1, 0, 1],
+  );
+  assert.is(new Set(six!.map(({ wgsl }) => wgsl)).size, 1);
+  assert.is(six![0]!.wgsl.split("\n").length, two![0]!.wgsl.split("\n").length);
+});
+
 test("a name that the program has is not taken", () => {
   const program = compiled(chained("which"), { D: 256, N: 512, M: 256 });
   assert.equal(
