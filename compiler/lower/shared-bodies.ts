@@ -60,7 +60,7 @@ function stepsOf(kernels: readonly Kernel[], parameter: string): readonly (reado
     else groups[at] = [...groups[at]!, kernel];
   }
   return groups.flatMap((members) => {
-    const steps = asOneBody(members, parameter) ?? members.map(kernelStep);
+    const steps = (members.length > 1 ? asOneBody(members, parameter) : null) ?? members.map(kernelStep);
     return members.map((kernel, at) => [kernel, steps[at]!] as const);
   });
 }
