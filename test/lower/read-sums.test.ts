@@ -7,19 +7,10 @@ import type { Target } from "../../compiler/target.js";
 import { graphOf } from "../check/support.js";
 import { agreeSimulated, expectedOf, type Case } from "../support/agreement.js";
 import { evaluateStages } from "../support/stages.js";
-import { targets } from "../support/targets.js";
+import { matrixTarget as gpu } from "../support/targets.js";
 import { graphCase, libraryCase, stagesOf } from "./support.js";
 
 const test = suite("sums of parts where they are read");
-
-const gpu: Target = {
-  ...targets["a GPU with subgroups of 32"],
-  name: "matrices",
-  f16: true,
-  matrices: true,
-  maxBinding: 2 ** 31 - 4,
-  maxStorageBuffers: 16,
-};
 
 const tile = (tokens: number, parts = 2): MatrixTile => ({
   kind: "matrix",

@@ -5,22 +5,13 @@ import type { CompileOptions } from "../../compiler/compile.js";
 import type { MatrixTile } from "../../compiler/lower/schedules/matrix-tile.js";
 import type { Program, Step } from "../../compiler/plan/program.js";
 import { linkPrograms, type Link } from "../../compiler/plan/link.js";
-import type { Target } from "../../compiler/target.js";
 import { graphOf } from "../check/support.js";
 import { agreeSimulated, expectedOf, type Simulated } from "../support/agreement.js";
-import { targets } from "../support/targets.js";
+import { matrixTarget as gpu } from "../support/targets.js";
 import { graphCase, type Bound } from "./support.js";
 
 const test = suite("shared bodies");
 
-const gpu: Target = {
-  ...targets["a GPU with subgroups of 32"],
-  name: "matrices",
-  f16: true,
-  matrices: true,
-  maxBinding: 2 ** 31 - 4,
-  maxStorageBuffers: 16,
-};
 const simulated: Simulated = { target: gpu, subgroupSize: 32 };
 const schedule: MatrixTile = {
   kind: "matrix",

@@ -20,3 +20,12 @@ export const targets = {
     maxStorageBuffers: 12,
   },
 } as const satisfies Record<string, Target>;
+
+/** A large GPU with matrices of subgroups and f16. */
+export const matrixTarget: Target = {
+  ...targets["a GPU with subgroups of 32"],
+  name: "matrices",
+  f16: true,
+  matrices: true,
+  maxBinding: 2 ** 31 - 4,
+};

@@ -5,7 +5,7 @@ import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import { powerOfTwoFrom, upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
+import { spread, whereWanted, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowestScore } from "../toolkit/reduction.js";
 import { withIndices } from "../toolkit/scalar.js";
@@ -164,9 +164,7 @@ export function mergeParts(
       lanes,
     );
   };
-  const wanted = isWanted(workgroups, count, position);
-  if (wanted === null) body();
-  else build.when(wanted, body);
+  whereWanted(build, workgroups, count, position, body);
   return build.finish({
     name: `${lowering.nameOf(eqn)}_merge`,
     workgroupSize: [lanes, 1, 1],

@@ -6,7 +6,7 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
 import type { FactorizationEqn } from "../lowered.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import { spread, workgroupPosition, isWanted } from "../toolkit/dispatch.js";
+import { spread, whereWanted, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { lowerIndex } from "../toolkit/scalar.js";
 import type { Blocks } from "./blocks.js";
@@ -182,9 +182,7 @@ export function invertDiagonals(
       const value = k.div(k.select(k.equal(i, j), k.f32(1), read(j, i)), read(i, i));
       build.add(k.store(out, k.add(k.mul(k.add(first, i), block), j), k.select(there, value, k.f32(0))));
     });
-  const wanted = isWanted(workgroups, blocks, position);
-  if (wanted === null) store();
-  else build.when(wanted, store);
+  whereWanted(build, workgroups, blocks, position, store);
   return build.finish({
     name: `${lowering.nameOf(eqn)}_inverses`,
     workgroupSize: [tile.lanes, 1, 1],

@@ -5,7 +5,7 @@ import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
+import { spread, whereWanted, workgroupPosition } from "../toolkit/dispatch.js";
 import { storeElement } from "../toolkit/store.js";
 import { bindPosition, boundsOf, insideRanges } from "../toolkit/positions.js";
 import { boundingRange, extent, type Bounds } from "../../graph/analysis/ranges.js";
@@ -70,17 +70,14 @@ function elementLoops(lowering: Lowering, eqn: Elements): Kernel {
     });
   const position = build.bind("position", first);
   if (strides > 1) {
-    const all = (): void => {
+    whereWanted(build, workgroups, needed, workgroup, () => {
       // all values before the first is stored: a load does not wait for a store that might be to its place
       const found = Array.from({ length: strides }, (_, at) => {
         const inner = bindPosition(environment, eqn.indices, bounds, at === 0 ? position : k.add(position, at * size));
         return { inner, value: build.bind("value", lowerScalar(inner, eqn.body)) };
       });
       for (const { inner, value } of found) storeElement(lowering, inner, eqn, value);
-    };
-    const wanted = isWanted(workgroups, needed, workgroup);
-    if (wanted === null) all();
-    else build.when(wanted, all);
+    });
     return finish();
   }
   build.when(k.less(position, count), () => {

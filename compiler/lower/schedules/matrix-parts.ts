@@ -7,7 +7,7 @@ import type { Expr, Kernel } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import { isWanted, spread, unflatten, workgroupPosition } from "../toolkit/dispatch.js";
+import { spread, unflatten, whereWanted, workgroupPosition } from "../toolkit/dispatch.js";
 import type { MatrixTile } from "./matrix-tile.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { bindPosition, boundsOf } from "../toolkit/positions.js";
@@ -181,9 +181,7 @@ export function partialSums(
       if (count % adding === 0) one();
       else build.when(k.less(place, count), one);
     };
-    const wanted = isWanted(workgroups, needed, position);
-    if (wanted === null) body();
-    else build.when(wanted, body);
+    whereWanted(build, workgroups, needed, position, body);
     return build.finish({
       name: `${lowering.nameOf(eqn)}_added`,
       workgroupSize: [adding, 1, 1],

@@ -8,7 +8,7 @@ import { passesOf, type MatrixProduct } from "../product/matrix-sides.js";
 import { addAll } from "../product/matrix-staging.js";
 import { summedColumns } from "../product/summed-columns.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
-import { isWanted, spread, workgroupPosition } from "../toolkit/dispatch.js";
+import { spread, whereWanted, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 import { elementsOf, partialSums, type Elements, type MatrixKernels } from "./matrix-parts.js";
@@ -128,9 +128,7 @@ export function matrix(
     if (symmetric) build.when(k.lessEqual(tileN, tileM), work);
     else work();
   };
-  const wanted = isWanted(workgroups, count, position);
-  if (wanted === null) body();
-  else build.when(wanted, body);
+  whereWanted(build, workgroups, count, position, body);
   const kernel = build.finish({
     name: lowering.nameOf(eqn),
     workgroupSize: [size, 1, 1],

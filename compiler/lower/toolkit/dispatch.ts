@@ -21,6 +21,19 @@ export function isWanted(workgroups: readonly [number, number, number], count: n
   return workgroups[0] * workgroups[1] === count ? null : k.less(position, count);
 }
 
+/** What the workgroups do whose position is one of the `count` that a dispatch was spread for. */
+export function whereWanted(
+  build: KernelBuilder,
+  workgroups: readonly [number, number, number],
+  count: number,
+  position: Expr,
+  body: () => void,
+): void {
+  const wanted = isWanted(workgroups, count, position);
+  if (wanted === null) body();
+  else build.when(wanted, body);
+}
+
 /** The workgroups of a dispatch that are a grid, and the position of one in it, u32. */
 export interface Grid {
   readonly workgroups: readonly [number, number, number];

@@ -7,25 +7,16 @@ import { interleavedWords } from "../../support/interleaved.js";
 import { formatWords } from "../../../compiler/formats/registry.js";
 import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
 import { placeIn, type MatrixOrder } from "../../../compiler/lower/toolkit/order.js";
-import type { Target } from "../../../compiler/target.js";
 import * as k from "../../../compiler/kernel/build.js";
 import { literalValue } from "../../../compiler/kernel/build.js";
 import { graphOf } from "../../check/support.js";
 import { agreeSimulated, expectedOf, schedulesOf, type Simulated } from "../../support/agreement.js";
-import { targets } from "../../support/targets.js";
+import { matrixTarget as gpu } from "../../support/targets.js";
 import { parseFormat } from "../../support/format-text.js";
 import { graphCase, libraryCase, type Bound } from "../support.js";
 
 const test = suite("orders of matrices");
 
-const gpu: Target = {
-  ...targets["a GPU with subgroups of 32"],
-  name: "matrices",
-  f16: true,
-  matrices: true,
-  maxBinding: 2 ** 31 - 4,
-  maxStorageBuffers: 16,
-};
 const simulated: Simulated = { target: gpu, subgroupSize: 32 };
 
 const tile = (
