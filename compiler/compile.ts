@@ -32,10 +32,11 @@ import { dotSides, isDot } from "./lower/product/dot-sides.js";
 import { lowerSteps } from "./lower/steps.js";
 import { matrixOrders, orderedStorage, readAsMatrices } from "./lower/schedules/orders.js";
 import { rowMajor, type Orders } from "./lower/toolkit/order.js";
+import { followProducts } from "./lower/follow.js";
 import { addWhereRead } from "./lower/read-sums.js";
 import { shareBodies } from "./lower/shared-bodies.js";
 import { mergeSiblings } from "./lower/siblings.js";
-import { createLowering } from "./lower/toolkit/lowering.js";
+import { createLowering, type Lowering } from "./lower/toolkit/lowering.js";
 import { unbindable } from "./plan/limits.js";
 import { plan } from "./plan/plan.js";
 import type { Program } from "./plan/program.js";
@@ -199,14 +200,7 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
   });
   const lowered =
     (options.merge ?? target.kind === "gpu")
-      ? shareBodies(
-          mergeSiblings(
-            addWhereRead(createLowering(fused, storage, target, [], packs, orders), each),
-            target,
-            givenIn(storage),
-          ),
-          new Set(fused.inputs.map(({ name }) => name)),
-        )
+      ? fewer(createLowering(fused, storage, target, [], packs, orders), each)
       : each;
   const kernels = lowered.map((each) => kernelsOf(each.steps));
   for (const kernel of new Set(kernels.flat())) {
@@ -224,6 +218,13 @@ export function lowerConcrete(concrete: ConcreteGraph, target: Target, options: 
     notes: lowered.flatMap((each) => each.notes),
     program: plan(fused, storage, lowered, orders.rows),
   };
+}
+
+/** What is lowered with fewer dispatches: kernels that do what the next one would, and several as one. */
+function fewer(lowering: Lowering, each: readonly Lowered[]): readonly Lowered[] {
+  const { graph, storage, target } = lowering;
+  const added = addWhereRead(lowering, followProducts(lowering, each));
+  return shareBodies(mergeSiblings(added, target, givenIn(storage)), new Set(graph.inputs.map(({ name }) => name)));
 }
 
 /** Tensors whose memory the caller gives. */

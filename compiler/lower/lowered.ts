@@ -2,6 +2,7 @@ import type { Eqn } from "../graph/graph.js";
 import type { Kernel } from "../kernel/kernel.js";
 import type { Storage } from "../graph/storage.js";
 import type { Concrete } from "../types/type.js";
+import type { Following } from "./schedules/choose.js";
 import type { Adding } from "./schedules/matrix-parts.js";
 
 /** A factorisation of a matrix of known size. */
@@ -28,6 +29,8 @@ export interface Lowered {
   readonly notes: readonly string[];
   /** What the last step does, where a kernel that reads its result may do it as well. */
   readonly adding?: Adding | undefined;
+  /** Of a product: its kernel with what reads its results in place of storing them. */
+  readonly following?: Following | undefined;
 }
 
 /** One kernel as a step. */

@@ -1,5 +1,6 @@
 import { canMerge, mergedBuffers, mergedMemory, mergeKernels } from "../kernel/merge.js";
 import { byteSize, type Kernel } from "../kernel/kernel.js";
+import { withFewerViews } from "../kernel/views.js";
 import { countOf } from "../kernel/walk.js";
 import type { Target } from "../target.js";
 import { kernelsOf, kernelStep, type Lowered, type LoweredStep } from "./lowered.js";
@@ -52,10 +53,9 @@ export function mergeSiblings(
         meet(reads, group.writes) ||
         (meet(writes, group.writes) && !areSections(lowered, group, eqn));
       const earliest = groups.findLastIndex(clash) + 1;
-      const found = groups.slice(earliest).find((group) => joins(group, step, target, given));
-      const group = found ?? { members: [], reads: new Set(), writes: new Set() };
+      const found = groups.slice(earliest).find((group) => join(group, eqn, step, target, given));
+      const group = found ?? { members: [{ eqn, step }], reads: new Set(), writes: new Set() };
       if (found === undefined) groups.push(group);
-      group.members.push({ eqn, step });
       for (const tensor of reads) group.reads.add(tensor);
       for (const tensor of writes) group.writes.add(tensor);
     }
@@ -71,24 +71,51 @@ function areSections(lowered: readonly Lowered[], { members }: Group, eqn: numbe
   );
 }
 
-/** Whether a step can be one dispatch with a group's. */
-function joins(group: Group, step: LoweredStep, target: Target, given: ReadonlySet<string>): boolean {
+/**
+ * Adds the step of an equation to a group where it can be one dispatch with that; whether it was. Where all together bind
+ * too many buffers, those that read least do with fewer views of what they read.
+ */
+function join(group: Group, eqn: number, step: LoweredStep, target: Target, given: ReadonlySet<string>): boolean {
   if (step.kind !== "kernel" || group.members.length >= mostParts) return false;
-  const kernels: Kernel[] = [];
-  for (const member of group.members) {
+  const all: Kernel[] = [];
+  for (const member of [...group.members, { step }]) {
     if (member.step.kind !== "kernel") return false;
-    kernels.push(member.step.kernel);
+    all.push(member.step.kernel);
   }
-  const all = [...kernels, step.kernel];
-  return (
-    all.every(({ origin }) => origin.schedule === step.kernel.origin.schedule) &&
-    canMerge(all) &&
-    bytesWritten(step.kernel, given) <= fewBytes &&
-    all.reduce((sum, { workgroups }) => sum + workgroups[0], 0) <= fewWorkgroups &&
-    mergedBuffers(all).length <= target.maxStorageBuffers &&
-    mergedMemory(all) <= target.maxWorkgroupMemory
-  );
+  if (
+    !all.every(({ origin }) => origin.schedule === step.kernel.origin.schedule) ||
+    !canMerge(all) ||
+    bytesWritten(step.kernel, given) > fewBytes ||
+    all.reduce((sum, { workgroups }) => sum + workgroups[0], 0) > fewWorkgroups ||
+    mergedMemory(all) > target.maxWorkgroupMemory
+  )
+    return false;
+  const bound = binding(all, target.maxStorageBuffers);
+  if (bound === null) return false;
+  group.members.push({ eqn, step });
+  bound.forEach((kernel, at) => {
+    group.members[at] = { ...group.members[at]!, step: kernelStep(kernel) };
+  });
+  return true;
 }
+
+/** Kernels that together bind so many buffers at most; null where they cannot. */
+function binding(kernels: readonly Kernel[], most: number): readonly Kernel[] | null {
+  const made = [...kernels];
+  while (mergedBuffers(made).length > most) {
+    const fewer = made.flatMap((kernel, at) => {
+      const narrow = withFewerViews(kernel);
+      return narrow === null ? [] : [{ at, narrow }];
+    });
+    const [least] = fewer.sort((a, b) => bytesRead(made[a.at]!) - bytesRead(made[b.at]!));
+    if (least === undefined) return null;
+    made[least.at] = least.narrow;
+  }
+  return made;
+}
+
+const bytesRead = ({ buffers }: Kernel): number =>
+  buffers.reduce((sum, { access, element, length }) => sum + (access === "read" ? byteSize(element) * length : 0), 0);
 
 /** Whether kernels are so long that one body with operands that are chosen is worth more than a branch for each. */
 function isLong(kernels: readonly Kernel[]): boolean {

@@ -35,8 +35,8 @@ export function lowerSteps(lowering: Lowering, eqn: Eqn<Concrete>, options: Step
       const kind = typeof schedule === "string" ? schedule : schedule?.kind;
       const found = kind === undefined || kind === "attention" ? attention(lowering, eqn, options) : null;
       if (found !== null && kernelsOf(found.steps).every((kernel) => fits(lowering, kernel))) return found;
-      const { kernels, scratch, adding } = kernelsOfEqn(lowering, eqn, options);
-      return { steps: kernels.map(kernelStep), scratch, notes: [], adding };
+      const { kernels, scratch, adding, following } = kernelsOfEqn(lowering, eqn, options);
+      return { steps: kernels.map(kernelStep), scratch, notes: [], adding, following };
     }
   }
 }

@@ -1,5 +1,6 @@
 /** Integer expressions over indices and sizes as functions, for analyses that look at every element of an axis. */
 import { constantSize, sizeValue, substituteSize, type Size } from "../../types/size.js";
+import type { Level } from "../../types/type.js";
 import type { IndexId, Scalar } from "../graph.js";
 import { children } from "../scalar.js";
 
@@ -14,7 +15,7 @@ export function sizeAt(size: Size, sizes: Sizes): number | null {
 }
 
 /** Whether a scalar is made of indices, sizes and integers alone. */
-export function isIndexExpression(scalar: Scalar): boolean {
+export function isIndexExpression<L extends Level>(scalar: Scalar<L>): boolean {
   switch (scalar.kind) {
     case "index":
     case "size":
@@ -25,22 +26,32 @@ export function isIndexExpression(scalar: Scalar): boolean {
       return (
         ["add", "subtract", "multiply", "divide", "remainder", "min", "max"].includes(scalar.op) &&
         scalar.dtype === "i32" &&
-        children(scalar).every(isIndexExpression)
+        children(scalar).every((child) => isIndexExpression(child))
       );
     default:
       return false;
   }
 }
 
+type IndexFunction = (at: ReadonlyMap<IndexId, number>) => number;
+
 /** The value of such an expression, given those of its indices; null where it has a size that is not known. */
-export function indexFunction(scalar: Scalar, sizes: Sizes): ((at: ReadonlyMap<IndexId, number>) => number) | null {
+export function indexFunction(scalar: Scalar, sizes: Sizes): IndexFunction | null {
+  return indexFunctionOf(scalar, (size) => sizeAt(size, sizes));
+}
+
+/** The same where `sizeOf` gives the sizes. */
+export function indexFunctionOf<L extends Level>(
+  scalar: Scalar<L>,
+  sizeOf: (size: L["size"]) => number | null,
+): IndexFunction | null {
   switch (scalar.kind) {
     case "index": {
       const { index } = scalar;
       return (at) => at.get(index) ?? 0;
     }
     case "size": {
-      const value = sizeAt(scalar.size, sizes);
+      const value = sizeOf(scalar.size);
       return value === null ? null : () => value;
     }
     case "constant": {
@@ -48,7 +59,7 @@ export function indexFunction(scalar: Scalar, sizes: Sizes): ((at: ReadonlyMap<I
       return () => value;
     }
     case "binary": {
-      const [a, b] = [indexFunction(scalar.a, sizes), indexFunction(scalar.b, sizes)];
+      const [a, b] = [indexFunctionOf(scalar.a, sizeOf), indexFunctionOf(scalar.b, sizeOf)];
       if (a === null || b === null) return null;
       switch (scalar.op) {
         case "add":

@@ -12,6 +12,7 @@ import { alikeTokens, leftReduces } from "../product/staged.js";
 import { bySubgroup, fixedSubgroup } from "../toolkit/team.js";
 import { boundsOf } from "../toolkit/positions.js";
 import { dotSides, rowsOfReaders } from "../product/dot-sides.js";
+import type { Follower } from "../product/follower.js";
 import { cutOf, type Cut, type ScheduleChoices } from "./choices.js";
 import { dot } from "./dot.js";
 import { dotCandidates } from "./dot-candidates.js";
@@ -72,7 +73,11 @@ export function lowerEqn(lowering: Lowering, eqn: Eqn<Concrete>, wanted: Wanted 
 /** Kernels, and the cut that they are by: null of a schedule that has none. */
 interface Chosen extends MatrixKernels {
   readonly cut: ProductCut | null;
+  readonly following?: Following | undefined;
 }
+
+/** The kernel of a product that computes a follower of its results instead of storing them; null where it cannot. */
+export type Following = (follower: Follower) => Kernel | null;
 
 /** The same with the memory between the kernels, and the cut. */
 export function kernelsOf(lowering: Lowering, eqn: Eqn<Concrete>, { schedule: forced, choices }: Wanted): Chosen {
@@ -94,7 +99,9 @@ function chosenKernels(lowering: Lowering, eqn: Eqn<Concrete>, choices: Schedule
   const cut = found === null ? null : cutInTable(found, choices);
   if (found === null || cut === null) return null;
   const made = kernelsBy(found, cut);
-  return made?.kernels.every((kernel) => fits(lowering, kernel)) ? { ...made, cut } : null;
+  return made?.kernels.every((kernel) => fits(lowering, kernel))
+    ? { ...made, cut, following: following(found, cut) }
+    : null;
 }
 
 /** The cut that a table has for a product, if it is one of those to choose from. */
@@ -206,7 +213,16 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: ForcedSchedul
   if (found === null) return null;
   const cut = typeof schedule === "string" ? (cutsOf(found, schedule, forced)[0] ?? null) : schedule;
   const made = cut === null ? null : kernelsBy(found, cut);
-  return made === null ? null : { ...made, cut };
+  return made === null || cut === null ? null : { ...made, cut, following: following(found, cut) };
+}
+
+/** How a product takes on what reads its results, where its schedule can. */
+function following(found: FoundProduct, cut: ProductCut): Following | undefined {
+  if ((cut.kind !== "dot" && cut.kind !== "matvec") || found.lowering.outer.length > 0) return undefined;
+  return (follower) => {
+    const kernel = kernelOf(found, cut, follower);
+    return kernel !== null && fits(found.lowering, kernel) ? kernel : null;
+  };
 }
 
 /** Whether a schedule sums over several indices. */
@@ -277,20 +293,26 @@ function kernelsBy(found: FoundProduct, cut: ProductCut): MatrixKernels | null {
   return matrix(lowering, eqn, product, sides, cut);
 }
 
-/** The kernel of a cut that has one; null where its schedule does not apply. */
+/**
+ * The kernel of a cut that has one, with a follower in place of its stores if it is given; null where its schedule does
+ * not apply.
+ */
 function kernelOf(
   { lowering, eqn, product, whole }: FoundProduct,
   cut: Exclude<ProductCut, MatrixTile>,
+  follower: Follower | null = null,
 ): Kernel | null {
   const { target } = lowering;
   if (!takes(cut.kind, product)) return null;
   switch (cut.kind) {
     case "dot": {
       const sides = eqn.kind === "map" && whole ? dotSides(product, target, lowering.packs) : null;
-      return sides === null || eqn.kind !== "map" ? null : dot(lowering, eqn, product, sides, cut);
+      return sides === null || eqn.kind !== "map" ? null : dot(lowering, eqn, product, sides, cut, follower);
     }
     case "matvec":
-      return eqn.kind === "map" && matvecApplies(product, target) ? matvec(lowering, eqn, product, cut) : null;
+      return eqn.kind === "map" && matvecApplies(product, target)
+        ? matvec(lowering, eqn, product, cut, follower)
+        : null;
     case "quads":
       return !leftReduces(product) && quadsApply(product, target) ? quads(lowering, eqn, product, cut) : null;
     case "vectored": {

@@ -8,6 +8,7 @@ import { upTo } from "../../types/shape.js";
 import type { Concrete } from "../../types/type.js";
 import { activationsOf, type Activations } from "../product/dot-activations.js";
 import type { DotSides } from "../product/dot-sides.js";
+import { followedRows, type Follower } from "../product/follower.js";
 import { live } from "../product/live.js";
 import { rowAt } from "../product/right.js";
 import { atPosition, bindPosition } from "../toolkit/positions.js";
@@ -22,8 +23,16 @@ type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
  * A product of integers for a few tokens. A team of lanes takes `rows` weight rows at a time, a unit of each a lane:
  * the codes are multiplied and summed in integers, exactly, and what a unit gives is scaled once, by the scale of the
  * weights and that of the activations. The activations of a workgroup stand in its memory, arranged as the codes are.
+ * `follower` is computed instead of storing the results; null where a workgroup has not what it reads.
  */
-export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: DotSides, schedule: DotSchedule): Kernel {
+export function dot(
+  lowering: Lowering,
+  eqn: MapEqn,
+  product: Product,
+  sides: DotSides,
+  schedule: DotSchedule,
+  follower: Follower | null = null,
+): Kernel | null {
   const build = lowering.builder();
   const { lanes, teams, rows } = schedule;
   const { m, n: nExtent } = product.sizes;
@@ -36,10 +45,15 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
   const workgroups = Math.min(schedule.workgroups, Math.ceil(positions / teams));
   const turns = Math.ceil(positions / (workgroups * teams));
   const whole = turns * workgroups * teams === positions;
+  const followed = follower === null ? null : followedRows(lowering, build, product, follower, { teams, rows, size });
+  if (follower !== null && followed === null) return null;
 
   const local = k.builtin("local_index");
   const lane = lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, lanes));
-  const team = build.bind("team", k.add(k.mul(k.builtin("workgroup_id.x"), teams), k.div(local, lanes)));
+  const group = k.builtin("workgroup_id.x");
+  // among all teams, or where results are followed among those of the workgroup
+  const ownTeam = k.div(local, lanes);
+  const team = build.bind("team", followed === null ? k.add(k.mul(group, teams), ownTeam) : ownTeam);
   const bindAxes = (scope: Environment, at: Expr, axes: readonly number[]): Environment =>
     bindPosition(
       scope,
@@ -53,6 +67,15 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
 
   /** The rows of a turn: their indices, and whether there are any. `beyond`: of one after the last, the last again. */
   const rowsOf = (turn: k.Operand, beyond = false): Turn => {
+    if (followed !== null) {
+      const block = build.bind("block", k.add(group, k.mul(turn === 0 ? k.u32(0) : asExpr(turn), workgroups)));
+      const held = whole && !beyond ? block : build.bind("held", k.min(block, followed.blocks - 1));
+      return {
+        inside: whole ? null : k.less(block, followed.blocks),
+        first: block,
+        n: upTo(rows).map((row) => followed.rowOf(held, team, row)),
+      };
+    }
     const position = build.bind(
       "position",
       k.add(team, k.mul(turn === 0 ? k.u32(0) : asExpr(turn), workgroups * teams)),
@@ -103,19 +126,24 @@ export function dot(lowering: Lowering, eqn: MapEqn, product: Product, sides: Do
   const finish = (turn: Turn, sums: Sums): void => {
     for (const row of [...sums.values()].flat()) for (const sum of row) combine(sum);
     const first = lanes === 1 ? null : k.equal(lane, 0);
+    /** Where a row's element of a token is computed. */
+    const elementAt = (token: Environment, t: number, n: Expr, row: number): Environment =>
+      withKnown(
+        withIndices(token, [[eqn.indices[product.n]!.index, atPosition(eqn.indices[product.n]!, lowering.bounds, n)]]),
+        product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, sums.get(term)![row]![t]!)] as const),
+      );
+    if (followed !== null) {
+      followed.store({ block: turn.first, team, first }, turn.inside, turns > 1, (row, t) =>
+        lowerScalar(elementAt(tokens[t]!, t, turn.n[row]!, row), eqn.body),
+      );
+      return;
+    }
     const conditions = [turn.inside, first].filter((condition) => condition !== null);
     const storeAll = (): void =>
       turn.n.forEach((n, row) => {
         const one = (): void =>
           tokens.forEach((token, t) => {
-            const scope = withKnown(
-              withIndices(token, [
-                [eqn.indices[product.n]!.index, atPosition(eqn.indices[product.n]!, lowering.bounds, n)],
-              ]),
-              product.terms.map(
-                (term) => [term.reduce, k.convert(term.reduce.dtype, sums.get(term)![row]![t]!)] as const,
-              ),
-            );
+            const scope = elementAt(token, t, n, row);
             storeElement(lowering, scope, eqn, lowerScalar(scope, eqn.body));
           });
         if (nExtent % rows === 0) one();
@@ -261,6 +289,7 @@ type Sums = ReadonlyMap<ProductTerm, readonly (readonly Expr[])[]>;
 interface Turn {
   /** Whether the team has rows; null where all have. */
   readonly inside: Expr | null;
+  /** The first of its rows, or of what is followed the workgroup's share. */
   readonly first: Expr;
   readonly n: readonly Expr[];
 }

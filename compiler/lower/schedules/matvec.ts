@@ -12,6 +12,7 @@ import type { Product, ProductRows, ProductTerm } from "../../graph/analysis/pro
 import { rowAt, storedElement, storedUnit } from "../product/right.js";
 import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
+import { followedRows, type Follower } from "../product/follower.js";
 import { canStage, leftReduces, stageLeft } from "../product/staged.js";
 import { combineTeam, fixedSubgroup, soleTeam } from "../toolkit/team.js";
 import { atPosition, axisBinder } from "../toolkit/positions.js";
@@ -132,8 +133,17 @@ export function matvecCuts(product: Product, target: Target): readonly MatvecSha
   ];
 }
 
-/** A product for a few tokens: weights are read once, each unit by one lane, neighbours by neighbours. */
-export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape: MatvecShape): Kernel {
+/**
+ * A product for a few tokens: weights are read once, each unit by one lane, neighbours by neighbours. `follower` is
+ * computed instead of storing the results; null where a workgroup has not what it reads.
+ */
+export function matvec(
+  lowering: Lowering,
+  eqn: MapEqn,
+  product: Product,
+  shape: MatvecShape,
+  follower: Follower | null = null,
+): Kernel | null {
   const build = lowering.builder();
   const { target } = lowering;
   const size = shape.lanes * shape.teams;
@@ -141,6 +151,8 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
   const rowTeams = Math.ceil(nExtent / shape.rows);
   const teamCount = rowTeams * product.sizes.batch;
   const workgroups = spread(Math.ceil(teamCount / (shape.teams * shape.turns)));
+  const followed = follower === null ? null : followedRows(lowering, build, product, follower, { ...shape, size });
+  if (follower !== null && followed === null) return null;
   const local = k.builtin("local_index");
   const lane = shape.lanes === 1 ? k.u32(0) : build.bind("lane", k.rem(local, shape.lanes));
 
@@ -159,8 +171,9 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
     : null;
   const own = soleTeam(shape.lanes, lane);
 
-  // the rows of one team
-  const walk = (team: Expr): void => {
+  // the rows of one team, which is one of those of a workgroup's share
+  const walk = (block: Expr, ownTeam: Expr): void => {
+    const team = build.bind("team", k.add(k.mul(block, shape.teams), ownTeam));
     // teams past the end repeat the last one's work, so that all take part in barriers and subgroup operations
     const teamAt = build.bind("team_at", k.min(team, teamCount - 1));
     const batchPosition = product.sizes.batch === 1 ? k.u32(0) : build.bind("batch", k.div(teamAt, rowTeams));
@@ -170,8 +183,11 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
     );
     const batched = bindAxes(lowering.environment(build), batchPosition, product.batch);
     const tokens = tokensOf(batched);
+    const held = followed === null ? null : build.bind("held", k.min(block, followed.blocks - 1));
     const rowIndices = Array.from({ length: shape.rows }, (_, row) =>
-      build.bind("n", k.min(k.add(first, row), nExtent - 1)),
+      followed === null || held === null
+        ? build.bind("n", k.min(k.add(first, row), nExtent - 1))
+        : followed.rowOf(held, ownTeam, row),
     );
 
     const results = new Map<ProductTerm, Expr[][]>();
@@ -225,17 +241,25 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
       for (const row of accumulators)
         for (const accumulator of row) combineTeam(build, target, own, "sum", [accumulator]);
     }
+    const elementAt = (token: Environment, t: number, n: Expr, r: number): Environment =>
+      withKnown(
+        withIndices(token, [[axisIndex(product.n), atPosition(eqn.indices[product.n]!, lowering.bounds, n)]]),
+        product.terms.map((term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const),
+      );
+    if (followed !== null) {
+      const at = { block, team: ownTeam, first: shape.lanes === 1 ? null : k.equal(lane, 0) };
+      const inside = k.less(block, followed.blocks);
+      followed.store(at, inside, shape.turns > 1, (r, t) =>
+        lowerScalar(elementAt(tokens[t]!, t, rowIndices[r]!, r), eqn.body),
+      );
+      return;
+    }
     const inRange = k.less(team, teamCount);
     build.when(shape.lanes === 1 ? inRange : k.and(inRange, k.equal(lane, 0)), () => {
       rowIndices.forEach((n, r) => {
         const finish = (): void =>
           tokens.forEach((token, t) => {
-            const environment = withKnown(
-              withIndices(token, [[axisIndex(product.n), atPosition(eqn.indices[product.n]!, lowering.bounds, n)]]),
-              product.terms.map(
-                (term) => [term.reduce, k.convert(term.reduce.dtype, results.get(term)![r]![t]!)] as const,
-              ),
-            );
+            const environment = elementAt(token, t, n, r);
             storeElement(lowering, environment, eqn, lowerScalar(environment, eqn.body));
           });
         if (nExtent % shape.rows === 0) finish();
@@ -244,16 +268,14 @@ export function matvec(lowering: Lowering, eqn: MapEqn, product: Product, shape:
     });
   };
 
-  const teamOf = (turn: k.Operand): Expr =>
-    build.bind(
-      "team",
-      k.add(
-        k.mul(k.add(k.mul(workgroupPosition(workgroups), shape.turns), turn), shape.teams),
-        k.div(local, shape.lanes),
-      ),
-    );
-  if (shape.turns === 1) walk(teamOf(0));
-  else build.loop("turn", k.u32(0), k.u32(shape.turns), (turn) => walk(teamOf(turn)));
+  const share = (turn: k.Operand): void => {
+    const block = k.add(k.mul(workgroupPosition(workgroups), shape.turns), turn);
+    const ownTeam = k.div(local, shape.lanes);
+    if (followed === null) walk(block, ownTeam);
+    else walk(build.bind("block", block), build.bind("own_team", ownTeam));
+  };
+  if (shape.turns === 1) share(0);
+  else build.loop("turn", k.u32(0), k.u32(shape.turns), share);
   return build.finish({
     name: lowering.nameOf(eqn),
     workgroupSize: [size, 1, 1],
