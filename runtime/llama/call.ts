@@ -3,6 +3,7 @@
  * it meets.
  */
 import { compileFunction, type CompileOptions } from "../../compiler/compile.js";
+import type { Program } from "../../compiler/plan/program.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
@@ -44,12 +45,22 @@ export interface Caller {
   call(name: string, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
   /** The same for a graph. */
   callGraph(graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
+  /** What `call` would run, before the device has compiled it. */
+  program(name: string, args: Arguments<TensorForm>, extra?: Extra): Program;
+  /** The same of `callGraph`. */
+  programOf(graph: SymbolicGraph, args: Arguments<TensorForm>, extra?: Extra): Program;
   /** What `call` would run. */
   prepared(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<Prepared>;
   /** What `callGraph` would run. */
   preparedGraph(graph: SymbolicGraph, args: Arguments<TensorForm>, extra?: Extra): Promise<Prepared>;
   /** Compiles what `call` would run, so that the first call is not slower than the next. */
   prepare(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<void>;
+}
+
+/** What a call compiles to, and what it is known by. */
+export interface Compiled {
+  readonly whole: string;
+  readonly program: Program;
 }
 
 /** A format for a dense tensor whose type names none. */
@@ -66,6 +77,7 @@ export function createCaller(
   functions: ReadonlyMap<string, SymbolicGraph>,
   options: CompileOptions = {},
 ): Caller {
+  const programs = new Map<string, Compiled>();
   const prepared = new Map<string, Promise<Prepared>>();
   // by what a graph is, not by what it is called: two treatments of one recipe have one name
   const idsByText = new Map<string, number>();
@@ -88,14 +100,24 @@ export function createCaller(
     return graph;
   }
 
-  function compile(graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Promise<Prepared> {
+  function compiled(graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Compiled {
     const binding = bind(graph, args, extra);
     // weights are held once where there is no room for them twice
     const interleave = options.interleave === true && hasRoom(executor);
     const whole = `${idOf(graph)} ${JSON.stringify(binding)}${interleave ? " interleaved" : ""}`;
+    let found = programs.get(whole);
+    if (found === undefined) {
+      found = { whole, program: compileFunction(graph, binding, target, { ...options, interleave }) };
+      programs.set(whole, found);
+    }
+    return found;
+  }
+
+  function compile(graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Promise<Prepared> {
+    const { whole, program } = compiled(graph, args, extra);
     let ready = prepared.get(whole);
     if (ready === undefined) {
-      ready = executor.prepare(compileFunction(graph, binding, target, { ...options, interleave }));
+      ready = executor.prepare(program);
       prepared.set(whole, ready);
       // what failed is tried again by the next call: a device may have had no memory left just then
       ready.catch(() => prepared.delete(whole));
@@ -124,6 +146,8 @@ export function createCaller(
     options,
     callGraph,
     call: (name, args, extra) => callGraph(find(name), args, extra),
+    program: (name, args, extra = {}) => compiled(find(name), args, extra).program,
+    programOf: (graph, args, extra = {}) => compiled(graph, args, extra).program,
     prepared: (name, args, extra = {}) => compile(find(name), args, extra),
     preparedGraph: (graph, args, extra = {}) => compile(graph, args, extra),
     async prepare(name, args, extra = {}) {

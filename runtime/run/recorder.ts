@@ -152,13 +152,14 @@ export async function createRecorder(
       // what a pass has set stays set: calls into the driver are most of what a replay costs
       let open: GPUComputePassEncoder | null = null;
       let last: GPUComputePipeline | null = null;
+      let group: GPUBindGroup | null = null;
       let block: BoundDispatch | null = null;
       for (const each of list) {
         if (dispatches >= submitLimit) flush();
         const current = begin(each.kernel);
-        if (current !== open) [open, last, block] = [current, null, null];
+        if (current !== open) [open, last, group, block] = [current, null, null, null];
         if (each.pipeline !== last) current.setPipeline((last = each.pipeline));
-        current.setBindGroup(0, each.group);
+        if (each.group !== group) current.setBindGroup(0, (group = each.group));
         const { parameters, offsets } = each;
         if (parameters !== null && (parameters !== block?.parameters || offsets[0] !== block.offsets[0])) {
           current.setBindGroup(1, parameters, offsets);

@@ -8,8 +8,10 @@ import {
 } from "../../compiler/compile.js";
 import { CompileError } from "../../compiler/diagnostic.js";
 import { f16Bits } from "../../compiler/float.js";
+import type { SymbolicGraph } from "../../compiler/graph/graph.js";
+import type { Program } from "../../compiler/plan/program.js";
 import { DeviceError } from "../device/device.js";
-import { bind, createCaller, type Caller } from "../llama/call.js";
+import { bind, createCaller, type Caller, type Compiled } from "../llama/call.js";
 import { createChain, type BoundChain, type ChainValue } from "../llama/inference/chain.js";
 import { forward, logits, type Cache, type Layers } from "../llama/inference/pass.js";
 import type { Session } from "../llama/inference/session.js";
@@ -169,10 +171,11 @@ function functionsOf(caller: Caller): {
     return known;
   };
   const found = new Map<string, readonly Tunable[]>();
+  const programs = new Map<string, Program>();
   const ready = new Map<string, Promise<Prepared>>();
   return {
     caller: (choices) => {
-      const preparedGraph: Caller["preparedGraph"] = async (graph, args, extra) => {
+      const compiled = (...[graph, args, extra]: Parameters<Caller["programOf"]>): Compiled => {
         const binding = bind(graph, args, extra);
         const call = `${numberOf(graph)} ${JSON.stringify(binding)}`;
         let own = found.get(call);
@@ -186,22 +189,31 @@ function functionsOf(caller: Caller): {
           own.flatMap(({ key: { text } }) => (Object.hasOwn(choices, text) ? [[text, choices[text]!]] : [])),
         );
         const whole = `${call} ${JSON.stringify(wanted)}`;
-        let program = ready.get(whole);
-        if (program === undefined) {
-          program = caller.executor.prepare(compileFunction(graph, binding, caller.target, { choices: wanted }));
-          ready.set(whole, program);
-          program.catch(() => ready.delete(whole));
+        const program = programs.get(whole) ?? compileFunction(graph, binding, caller.target, { choices: wanted });
+        programs.set(whole, program);
+        return { whole, program };
+      };
+      const preparedGraph: Caller["preparedGraph"] = async (graph, args, extra) => {
+        const { whole, program } = compiled(graph, args, extra);
+        let prepared = ready.get(whole);
+        if (prepared === undefined) {
+          prepared = caller.executor.prepare(program);
+          ready.set(whole, prepared);
+          prepared.catch(() => ready.delete(whole));
         }
-        return program;
+        return prepared;
+      };
+      const graphOf = (name: string): SymbolicGraph => {
+        const graph = caller.functions.get(name);
+        if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
+        return graph;
       };
       return {
         ...caller,
         preparedGraph,
-        async prepared(name, args, extra) {
-          const graph = caller.functions.get(name);
-          if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
-          return preparedGraph(graph, args, extra);
-        },
+        prepared: async (name, args, extra) => preparedGraph(graphOf(name), args, extra),
+        programOf: (graph, args, extra) => compiled(graph, args, extra).program,
+        program: (name, args, extra) => compiled(graphOf(name), args, extra).program,
       };
     },
     tunables: () => {

@@ -2,8 +2,10 @@
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import { rowOrderText, type RowOrder } from "../../../compiler/types/row-order.js";
 import { linkPrograms, type Link } from "../../../compiler/plan/link.js";
+import type { Program } from "../../../compiler/plan/program.js";
+import { shareGroups } from "../../../compiler/plan/share-groups.js";
 import type { Scratch } from "../../run/memory.js";
-import type { DeviceTensor, Prepared, TensorForm } from "../../run/run.js";
+import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Arguments, Caller, Extra } from "../call.js";
 import { allInOrder } from "../interleave.js";
@@ -72,8 +74,8 @@ interface Given {
 
 /** A call of a chain. Its program is another where weights turn out to have no room in the order that it wants. */
 interface Recorded {
-  program: Prepared["program"];
-  readonly prepare: () => Promise<Prepared>;
+  program: Program;
+  readonly compile: () => Program;
   readonly args: Arguments<ChainValue | DeviceTensor>;
   /** What its results are called in the whole. */
   readonly results: Readonly<Record<string, string>>;
@@ -81,7 +83,7 @@ interface Recorded {
 
 /** A chain as one program, and what it is given by the names in it. */
 interface Linked {
-  readonly program: Prepared["program"];
+  readonly program: Program;
   readonly given: ReadonlyMap<string, Given>;
 }
 
@@ -109,10 +111,10 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
 
   async function add(
     called: string,
-    prepare: () => Promise<Prepared>,
+    compile: () => Program,
     args: Arguments<ChainValue | DeviceTensor>,
   ): Promise<readonly ChainValue[]> {
-    const { program } = await prepare();
+    const program = compile();
     const at = calls.length;
     // the final state of a `var` parameter is the tensor that was given for it
     const own = program.outputs.filter((output) => !program.inputs.some(({ buffer }) => buffer === output.buffer));
@@ -122,7 +124,7 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
     }));
     calls.push({
       program,
-      prepare,
+      compile,
       args,
       results: Object.fromEntries(results.map(({ own, value }) => [own, value.name])),
     });
@@ -143,13 +145,15 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
       links.push({ program, names: { ...Object.fromEntries(own), ...results } });
     }
     for (const [tensor, label] of empties) given.set(label, { tensor, order: undefined });
-    return { program: linkPrograms(name, links, names), given };
+    // each kernel is compiled by the device once, as it is bound here
+    const program = shareGroups(linkPrograms(name, links, names), caller.target.maxStorageBuffers);
+    return { program, given };
   }
 
   return {
     functions: caller.functions,
-    call: (called, args, extra) => add(called, () => caller.prepared(called, args, extra), args),
-    callGraph: (graph, args, extra) => add(graph.name, () => caller.preparedGraph(graph, args, extra), args),
+    call: (called, args, extra) => add(called, () => caller.program(called, args, extra), args),
+    callGraph: (graph, args, extra) => add(graph.name, () => caller.programOf(graph, args, extra), args),
     async empty(form, label) {
       const tensor = arena.own(await executor.allocate(form, label));
       const whole = nameOf(label, tensor);
@@ -163,7 +167,7 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
       let tensors = await allInOrder(caller, [...given.values()]);
       if (tensors === null) {
         // no room for weights in another order: the calls are compiled for those that there are
-        for (const call of calls) call.program = (await call.prepare()).program;
+        for (const call of calls) call.program = call.compile();
         ({ program, given } = linked(names));
         tensors = [...given.values()].map(({ tensor }) => tensor);
       }
