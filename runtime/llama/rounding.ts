@@ -2,6 +2,7 @@
 import { activationGroup } from "../../compiler/compile.js";
 import { shapeOf } from "../../compiler/formats/registry.js";
 import type { Target } from "../../compiler/target.js";
+import { elementCount } from "../../compiler/types/shape.js";
 import type { TensorForm } from "../run/run.js";
 import { formatOf } from "./call.js";
 import { LlamaError } from "./error.js";
@@ -17,12 +18,17 @@ export type ActivationChoice = "auto" | "int8" | "f16";
  * The most tokens for which products of integers are the faster ones: where subgroups multiply matrices of f16, a tile of
  * 16 tokens is faster than sums for each of a few, which 2:4 makes dearer (bench/h100.md).
  */
-const fewTokens = { sums: 8, matrices: 7, sparseMatrices: 4 } as const;
+const fewTokens = { sums: 8, matrices: 2, sparseMatrices: 1 } as const;
+
+/** The same of a block with fewer weights than so many: tiles are dispatches more, which those do not repay. */
+const fewOfSmall = { weights: 2 ** 25, matrices: 7, sparseMatrices: 4 } as const;
 
 function fewTokensOf(weights: Pick<BlockWeights, "linears">, target: Target): number {
   if (!target.matrices || !target.f16) return fewTokens.sums;
   const tensors: readonly TensorForm[] = Object.values(weights.linears);
-  return tensors.some((tensor) => formatOf(tensor).of !== null) ? fewTokens.sparseMatrices : fewTokens.matrices;
+  const count = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const { matrices, sparseMatrices } = count < fewOfSmall.weights ? fewOfSmall : fewTokens;
+  return tensors.some((tensor) => formatOf(tensor).of !== null) ? sparseMatrices : matrices;
 }
 
 /**
