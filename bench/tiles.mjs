@@ -7,6 +7,10 @@ export const formats = {
   f16: { name: "f16", ...none },
   bf16: { name: "bf16", ...none },
   int4,
+  int8: { ...int4, name: "int8" },
+  q4_0: { name: "q4_0", ...none },
+  q8_0: { name: "q8_0", ...none },
+  q4_k: { name: "q4_k", ...none },
   "2:4-int4": { name: "nm", args: { n: 2, m: 4 }, of: int4 },
   "2:4-f16": { name: "nm", args: { n: 2, m: 4 }, of: { name: "f16", ...none } },
 };

@@ -46,7 +46,7 @@ import type { FormatSpec } from "./types/type.js";
 
 export { CompileError } from "./diagnostic.js";
 export { written, type ChosenCut, type Cut, type ScheduleChoices } from "./lower/schedules/choices.js";
-export { activationGroup } from "./lower/product/dot-sides.js";
+export { activationGroup, mostDotTokens } from "./lower/product/dot-sides.js";
 
 /**
  * What the parameters of a function are for one compilation, by name. A format of null: dense elements of the tensor's

@@ -1,29 +1,19 @@
 /** Whether the products of a block take their activations rounded to int8. */
-import { activationGroup } from "../../compiler/compile.js";
+import { activationGroup, mostDotTokens } from "../../compiler/compile.js";
+import type { Shape } from "../../compiler/formats/format.js";
 import { shapeOf } from "../../compiler/formats/registry.js";
 import type { Target } from "../../compiler/target.js";
+import type { FormatSpec } from "../../compiler/types/type.js";
 import type { TensorForm } from "../run/run.js";
 import { formatOf } from "./call.js";
 import { LlamaError } from "./error.js";
 import type { BlockWeights } from "./weights.js";
 
 /**
- * What products take their activations in. `auto`: as the model says, and where it says nothing int8 for a few tokens (8 at most), on a device that multiplies integers, where all
+ * What products take their activations in. `auto`: as the model says, and where it says nothing int8 for a few tokens (`mostDotTokens`), on a device that multiplies integers, where all
  * weights of a block are integers on a grid; `int8`: that for any number of tokens; `f16`: always as they are kept, f16 or f32.
  */
 export type ActivationChoice = "auto" | "int8" | "f16";
-
-/**
- * The most tokens for which products of integers are the faster ones: where subgroups multiply matrices of f16, a tile of
- * 16 tokens is faster than sums for each of a few, which 2:4 makes dearer (bench/h100.md).
- */
-const fewTokens = { sums: 8, matrices: 7, sparseMatrices: 4 } as const;
-
-function fewTokensOf(weights: Pick<BlockWeights, "linears">, target: Target): number {
-  if (!target.matrices || !target.f16) return fewTokens.sums;
-  const tensors: readonly TensorForm[] = Object.values(weights.linears);
-  return tensors.some((tensor) => formatOf(tensor).of !== null) ? fewTokens.sparseMatrices : fewTokens.matrices;
-}
 
 /**
  * How the activations of a block are rounded: as the model says, by a scale for so many columns of all, or null, not at
@@ -43,7 +33,7 @@ export function roundingFor(
 ): RoundingChoice {
   if (choice !== "f16" && weights.activations !== undefined) return "stored";
   const counted = target.alike === true ? 1 : tokens;
-  const wanted = choice === "int8" || (choice === "auto" && counted <= fewTokensOf(weights, target));
+  const wanted = choice === "int8" || (choice === "auto" && counted <= mostDotTokens(formsOf(weights), target));
   return wanted ? groupOf(weights, target) : null;
 }
 
@@ -62,14 +52,17 @@ export function checkActivations(choice: ActivationChoice, blocks: readonly Bloc
 
 const groups = new WeakMap<object, number | null>();
 
-function groupOf({ linears }: Pick<BlockWeights, "linears">, target: Target): number | null {
-  const known = groups.get(linears);
+function groupOf(weights: Pick<BlockWeights, "linears">, target: Target): number | null {
+  const known = groups.get(weights.linears);
   if (known !== undefined) return known;
-  const weights = Object.values(linears).map((tensor: TensorForm) => ({
+  const group = activationGroup(formsOf(weights), target);
+  groups.set(weights.linears, group);
+  return group;
+}
+
+function formsOf({ linears }: Pick<BlockWeights, "linears">): readonly { spec: FormatSpec; shape: Shape }[] {
+  return Object.values(linears).map((tensor: TensorForm) => ({
     spec: formatOf(tensor),
     shape: shapeOf(tensor.shape),
   }));
-  const group = activationGroup(weights, target);
-  groups.set(linears, group);
-  return group;
 }

@@ -16,6 +16,17 @@ import { fixedSubgroup } from "../toolkit/team.js";
 /** The most tokens of a product of integers: each is a sum a row. */
 export const dotTokens = 8;
 
+/**
+ * The most tokens for which products of integers are the faster ones where subgroups multiply matrices of f16: a tile of 16
+ * tokens is faster than sums for each of a few, which 2:4 makes dearer (bench/h100.md). `ordered`: where many weights are
+ * unpacked by tiles of one subgroup, which take as long for two tokens as for sixteen; fewer do not repay the dispatches.
+ */
+const tokensOfDots = {
+  dense: 7,
+  sparse: 4,
+  ordered: { weights: 2 ** 25, dense: 2, sparse: 1 },
+} as const;
+
 /** What the terms of such a product have in common. */
 export interface DotSides {
   readonly left: ProductRows;
@@ -112,6 +123,19 @@ export function rowsOfReaders(graph: ConcreteGraph, tensor: ValueId): number {
   return graph.eqns
     .filter((eqn) => eqnOperands(eqn).has(tensor))
     .reduce((sum, eqn) => sum + (productOf(graph, eqn)?.sizes.n ?? 0), 0);
+}
+
+/** The most tokens for which the products of a block's weights are faster with activations rounded to integers. */
+export function mostDotTokens(
+  weights: readonly { readonly spec: FormatSpec; readonly shape: Shape }[],
+  target: Target,
+): number {
+  if (!target.matrices || !target.f16) return dotTokens;
+  const count = weights.reduce((sum, { shape }) => sum + shape.rows * shape.columns, 0);
+  const isOrdered =
+    count >= tokensOfDots.ordered.weights && weights.every(({ spec }) => codeOf(spec).halves(spec) !== null);
+  const { dense, sparse } = isOrdered ? tokensOfDots.ordered : tokensOfDots;
+  return weights.some(({ spec }) => spec.of !== null) ? sparse : dense;
 }
 
 /** Columns that may share a scale of the activations, the fewest first: fewer are as fast, and more exact. */

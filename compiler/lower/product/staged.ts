@@ -1,3 +1,4 @@
+import { isDense } from "../../formats/registry.js";
 import type { Product, ProductTerm } from "../../graph/analysis/product.js";
 import { innermostFirst, scalarReductions } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
@@ -35,12 +36,18 @@ export function canStage(product: Product, target: Target): boolean {
     fixedSubgroup(target) !== null &&
     target.kind === "gpu" &&
     product.sizes.batch === 1 &&
-    product.sizes.m <= (target.alike === true ? alikeTokens : 2) &&
+    product.sizes.m <= stagedTokens(product, target) &&
     columns % 4 === 0 &&
     columns <= stagedColumns &&
     product.terms.every((term) => term.leftKey === product.terms[0]!.leftKey && term.rows?.shape.columns === columns) &&
     4 * columns * product.sizes.m + reserve <= target.maxWorkgroupMemory
   );
+}
+
+/** Tokens whose left side is staged; of two with packed weights tiles of matrices read it in an order of theirs. */
+function stagedTokens({ terms }: Product, target: Target): number {
+  if (target.alike === true) return alikeTokens;
+  return target.matrices && terms.every(({ rows }) => rows !== null && !isDense(rows.spec)) ? 1 : 2;
 }
 
 /**

@@ -55,6 +55,12 @@ type ProductCut = Exclude<Cut, { readonly kind: "attention" }>;
 /** Products of fewer multiplications than this are not worth a tile. */
 const tileWork = 1 << 14;
 
+/**
+ * Tokens from which on tiles of one subgroup take large packed weights, of which each is unpacked once for all tokens: two
+ * take as long as sixteen (bench/h100.md).
+ */
+const fewestOrdered = 2;
+
 /** How an eqn is lowered: what tests force, and what was found to be fast on a device. */
 export interface Wanted {
   readonly schedule: ForcedSchedule | null;
@@ -254,13 +260,16 @@ function cutsOf(
     return dotCandidates(product, sides, target, Math.max(product.sizes.n, together));
   }
   const matrices = (): readonly ProductCut[] => {
-    if (!whole || leftReduces(product) || (!forced && !matrixPays(product))) return [];
+    if (!whole || leftReduces(product)) return [];
+    const pays = forced || matrixPays(product);
+    if (!pays && product.sizes.m < fewestOrdered) return [];
     const sides = matrixOf(lowering, eqn, product);
     if (sides === null) return [];
     const [only, ...others] = product.terms[0]!.left;
     const left = only === undefined || others.length > 0 ? null : withoutCasts(only);
     const together = left?.kind === "load" ? rowsOfReaders(lowering.graph, left.tensor) : 0;
-    return matrixCuts(product, sides, target, Math.max(product.sizes.n, together));
+    const cuts = matrixCuts(product, sides, target, Math.max(product.sizes.n, together));
+    return pays ? cuts : cuts.filter((cut) => cut.left === "ordered");
   };
   if (schedule === "matvec") {
     const alone = target.alike === true && product.sizes.m <= alikeTokens;
