@@ -13,6 +13,7 @@
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { declaredBindings } from "../dist/compiler/wgsl/rebind.js";
 import { shapeOfModel } from "../dist/runtime/bench/shapes.js";
 import { syntheticSession } from "../dist/runtime/bench/synthetic.js";
 import { openDevice } from "../dist/runtime/device/device.js";
@@ -121,8 +122,8 @@ function takenDown(program, replay) {
     ...(list[at] ?? { workgroups: step.workgroups }),
     id: step.kernel,
     kernel: program.kernels[step.kernel],
-    /** Bytes of weights. */
-    bytes: [...new Set(step.buffers)]
+    /** Bytes of weights that the kernel reads, of all that its group binds. */
+    bytes: [...new Set(declaredBindings(program.kernels[step.kernel].wgsl).map((at) => step.buffers[at]))]
       .filter((id) => inputs.get(id) === false && program.buffers[id].bytes > 2 ** 20)
       .reduce((sum, id) => sum + program.buffers[id].bytes, 0),
   }));

@@ -11,6 +11,11 @@ export function boundElements(wgsl: string): readonly string[] {
   return [...wgsl.matchAll(declaration)].map(([, , , element]) => element!);
 }
 
+/** The bindings that a module declares: of a group that several share some only. */
+export function declaredBindings(wgsl: string): readonly number[] {
+  return [...wgsl.matchAll(declaration)].map(([, at]) => Number(at));
+}
+
 /** A module that `emitWgsl` has written, with buffer i bound at `places[i]`. */
 export function rebind(wgsl: string, places: readonly Place[]): string {
   return wgsl.replace(declaration, (_, at: string, name: string, element: string) => {
