@@ -17,15 +17,18 @@ import { fixedSubgroup } from "../toolkit/team.js";
 export const dotTokens = 8;
 
 /**
- * The most tokens for which products of integers are the faster ones where subgroups multiply matrices of f16: a tile of 16
- * tokens is faster than sums for each of a few, which 2:4 makes dearer (bench/h100.md). `ordered`: where many weights are
- * unpacked by tiles of one subgroup, which take as long for two tokens as for sixteen; fewer do not repay the dispatches.
+ * The most tokens for which products of integers are the faster ones where subgroups multiply matrices of f16: sums for each
+ * of a few, which 2:4 makes dearer, take longer with each, tiles for 16 as long for two. Measured on an H200
+ * (bench/h100.md), by the weights of a block.
  */
-const tokensOfDots = {
-  dense: 7,
-  sparse: 4,
-  ordered: { weights: 2 ** 25, dense: 2, sparse: 1 },
-} as const;
+const tokensOfDots = { dense: 7, sparse: 4 } as const;
+
+/** The same of weights that tiles of one subgroup unpack, by the fewest weights, the most first; 2 ** 26 is a guess. */
+const tokensOfOrdered = [
+  { weights: 2 ** 27, dense: 2, sparse: 1 },
+  { weights: 2 ** 26, dense: 3, sparse: 2 },
+  { weights: 2 ** 25, dense: 4, sparse: 4 },
+] as const;
 
 /** What the terms of such a product have in common. */
 export interface DotSides {
@@ -132,9 +135,9 @@ export function mostDotTokens(
 ): number {
   if (!target.matrices || !target.f16) return dotTokens;
   const count = weights.reduce((sum, { shape }) => sum + shape.rows * shape.columns, 0);
-  const isOrdered =
-    count >= tokensOfDots.ordered.weights && weights.every(({ spec }) => codeOf(spec).halves(spec) !== null);
-  const { dense, sparse } = isOrdered ? tokensOfDots.ordered : tokensOfDots;
+  const isOrdered = weights.every(({ spec }) => codeOf(spec).halves(spec) !== null);
+  const ordered = isOrdered ? tokensOfOrdered.find((each) => count >= each.weights) : undefined;
+  const { dense, sparse } = ordered ?? tokensOfDots;
   return weights.some(({ spec }) => spec.of !== null) ? sparse : dense;
 }
 
