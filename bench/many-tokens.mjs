@@ -13,7 +13,7 @@
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { declaredBindings } from "../dist/compiler/wgsl/rebind.js";
+import { boundElements } from "../dist/compiler/wgsl/rebind.js";
 import { shapeOfModel } from "../dist/runtime/bench/shapes.js";
 import { syntheticSession } from "../dist/runtime/bench/synthetic.js";
 import { openDevice } from "../dist/runtime/device/device.js";
@@ -123,7 +123,7 @@ function takenDown(program, replay) {
     id: step.kernel,
     kernel: program.kernels[step.kernel],
     /** Bytes of weights that the kernel reads, of all that its group binds. */
-    bytes: [...new Set(declaredBindings(program.kernels[step.kernel].wgsl).map((at) => step.buffers[at]))]
+    bytes: [...new Set([...boundElements(program.kernels[step.kernel].wgsl).keys()].map((at) => step.buffers[at]))]
       .filter((id) => inputs.get(id) === false && program.buffers[id].bytes > 2 ** 20)
       .reduce((sum, id) => sum + program.buffers[id].bytes, 0),
   }));

@@ -11,6 +11,9 @@ type Access = Place["access"];
 /** Buffers of a group: for each the bindings that it has there, and what is done with it. */
 type Group = ReadonlyMap<number, { readonly count: number; readonly access: Access }>;
 
+/** Bytes up to which a temporary may live as long as a group does: of larger ones the next use of its memory is worth more. */
+const fewBytes = 2 ** 22;
+
 /** A run of dispatches of one group, with what is allocated and freed between them. */
 interface Run {
   readonly dispatches: readonly Dispatch[];
@@ -96,9 +99,12 @@ function together(program: Program, run: Run, step: Dispatch, own: Group, most: 
   }
   const all = [...group];
   if (all.reduce((sum, [, { count }]) => sum + count, 0) > most) return null;
-  const written = all.filter(([, { access }]) => access === "read_write");
-  // what is written is bound once, or a binding would be another's alias
-  if (!written.every(([id, { count }]) => count === 1 && program.buffers[id]!.role === "temporary")) return null;
+  for (const [id, { count, access }] of all) {
+    const { role, bytes } = program.buffers[id]!;
+    // what is written is bound once, or a binding would be another's alias
+    if (access === "read_write" && (count > 1 || role !== "temporary")) return null;
+    if (role === "temporary" && bytes > fewBytes) return null;
+  }
   return [...run.dispatches, step].every((each) => mayBind(program, each, group)) ? group : null;
 }
 
@@ -110,9 +116,9 @@ function together(program: Program, run: Run, step: Dispatch, own: Group, most: 
 function mayBind({ kernels }: Program, { kernel, buffers }: Dispatch, group: Group): boolean {
   const { wgsl, bindings } = kernels[kernel]!;
   const elements = boundElements(wgsl);
-  if (elements.length !== bindings.length) return false;
+  if (elements.size !== bindings.length) return false;
   const changed = buffers.flatMap((id, at) =>
-    bindings[at]!.access === "read" && group.get(id)!.access === "read_write" ? [elements[at]!] : [],
+    bindings[at]!.access === "read" && group.get(id)!.access === "read_write" ? [elements.get(at) ?? ""] : [],
   );
   return (
     changed.every((element) => element.includes("f32") || element.includes("f16")) &&

@@ -6,14 +6,9 @@ export interface Place {
 
 const declaration = /^@group\(0\) @binding\((\d+)\) var<storage, (?:read|read_write)> (\w+): array<([\w<>]+)>;$/gm;
 
-/** The type of the elements of each buffer of a module that `emitWgsl` has written, in the order of its bindings. */
-export function boundElements(wgsl: string): readonly string[] {
-  return [...wgsl.matchAll(declaration)].map(([, , , element]) => element!);
-}
-
-/** The bindings that a module declares: of a group that several share some only. */
-export function declaredBindings(wgsl: string): readonly number[] {
-  return [...wgsl.matchAll(declaration)].map(([, at]) => Number(at));
+/** The types of the elements of a module's buffers that `emitWgsl` has written, by their bindings. */
+export function boundElements(wgsl: string): ReadonlyMap<number, string> {
+  return new Map([...wgsl.matchAll(declaration)].map(([, at, , element]) => [Number(at), element!]));
 }
 
 /** A module that `emitWgsl` has written, with buffer i bound at `places[i]`. */
