@@ -129,11 +129,14 @@ export async function openContext(session: Session, capacity: number): Promise<C
     await hold(prompt.length + Math.min(most, grownTokens));
     return withArena(executor, async (arena) => {
       const choose = await chooserOf(arena, caller, config, prompt, options);
-      for (const tokens of new Set(chunks.map((chunk) => chunk.padded)))
+      // a prompt's last token alone is what a step of decoding takes
+      const isStep = most > 1 && chunks.at(-1)?.padded === 1;
+      const passes = isStep ? chunks.slice(0, -1) : chunks;
+      for (const tokens of new Set(passes.map((chunk) => chunk.padded)))
         await session.prepare(1, tokens, capacity, room);
-      // the token that the model sees next, and where it stands: of the prompt's last one until the first is chosen
+      // the token that the model sees next, and where it stands: the prompt's last one until the first is chosen
       const state: DecodeState = {
-        ids: arena.own(await executor.fill("i32", [1, 1], [0], "token")),
+        ids: arena.own(await executor.fill("i32", [1, 1], [prompt[prompt.length - 1] ?? 0], "token")),
         positions: arena.own(await executor.fill("i32", [1], [prompt.length - 1], "position")),
       };
       let decoding = openArena(executor);
@@ -143,7 +146,8 @@ export async function openContext(session: Session, capacity: number): Promise<C
       const started = performance.now();
       let firstAt = started;
       let ended: Generation["ended"] = most < options.maxNewTokens ? "context" : "length";
-      await prefill(session, prompt, cache, state, choose, chunks);
+      await prefill(session, prompt, cache, state, choose, passes);
+      if (isStep) decoder?.step();
       let seen = prompt.length;
       let reading = executor.values(state.ids);
       for (let count = 1; ; count++) {
