@@ -1,20 +1,24 @@
 /** Views of one tensor: a kernel that reads it by words and by halves can do with words alone, a binding less. */
 import * as k from "./build.js";
 import { elementType, width, type Expr, type Kernel, type KernelBuffer, type Statement } from "./kernel.js";
-import { blocks, expressions, operands, visitExpr, visitStatements, withOperands } from "./walk.js";
+import { blocks, expressions, operands, visitStatements, withOperands } from "./walk.js";
 
 /**
  * The kernel without one of its views: halves of a tensor are taken from the words that another view of it gives, of
  * which each is loaded whole. Null where no tensor is only read both ways, or a half is loaded elsewhere than in the
- * value of a statement.
+ * value of a statement, or only where it is needed.
  */
 export function withFewerViews(kernel: Kernel): Kernel | null {
   for (const halves of kernel.buffers) {
     if (halves.element !== "f16" || halves.access !== "read" || !loadsInValues(kernel.body, halves.name)) continue;
     const [words] = kernel.buffers
       .filter(
-        ({ tensor, element, access }) =>
-          tensor === halves.tensor && access === "read" && elementType(element) === "u32" && width(element) !== 3,
+        ({ tensor, element, access, length }) =>
+          tensor === halves.tensor &&
+          access === "read" &&
+          elementType(element) === "u32" &&
+          width(element) !== 3 &&
+          2 * width(element) * length >= halves.length,
       )
       .sort((a, b) => width(a.element) - width(b.element));
     if (words === undefined) continue;
@@ -27,19 +31,26 @@ export function withFewerViews(kernel: Kernel): Kernel | null {
   return null;
 }
 
-/** Whether a view is loaded in values that are bound, assigned or stored, and nowhere else. */
+/** Whether a view is loaded in values that are bound, assigned or stored, always where those are, and nowhere else. */
 function loadsInValues(statements: readonly Statement[], name: string): boolean {
   return statements.every((statement) => {
-    const isLoaded = expressions(statement).some((a) => {
-      let found = false;
-      visitExpr(a, (each) => (found ||= each.kind === "load" && each.buffer === name));
-      return found;
-    });
     const hasValue = ["let", "var", "assign", "store", "store_shared"].includes(statement.kind);
     const isMatrix = statement.kind === "load_matrix" && statement.array === name;
-    return (!isLoaded || hasValue) && !isMatrix && blocks(statement).every((block) => loadsInValues(block, name));
+    return (
+      !isMatrix &&
+      expressions(statement).every((a) => !isLoaded(a, name) || (hasValue && !mayBeSkipped(a, name))) &&
+      blocks(statement).every((block) => loadsInValues(block, name))
+    );
   });
 }
+
+const isLoaded = (a: Expr, name: string): boolean =>
+  (a.kind === "load" && a.buffer === name) || operands(a).some((operand) => isLoaded(operand, name));
+
+/** Whether a view is loaded where the first operand of an `and` or `or` does not decide: elsewhere it may not be there. */
+const mayBeSkipped = (a: Expr, name: string): boolean =>
+  (a.kind === "binary" && (a.op === "and" || a.op === "or") && isLoaded(a.b, name)) ||
+  operands(a).some((operand) => mayBeSkipped(operand, name));
 
 function freshNames(kernel: Kernel): (hint: string) => string {
   const taken = new Set([...kernel.buffers, ...kernel.arrays, ...kernel.parameters].map(({ name }) => name));

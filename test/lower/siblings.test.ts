@@ -116,15 +116,35 @@ const sparse = "nm(2, 4) of int4(32)";
 const formats = Object.fromEntries([..."QRSOPUW"].map((name) => [name, sparse]));
 const sizes = { D: 32, C: 11, M: 64, heads: 4, groups: 2, head: 8 };
 
-test("a block for one token takes four dispatches less", () => {
+test("a block for one token is five dispatches, of which one rotates and writes to the cache", () => {
   const bound = { sizes: { ...sizes, B: 2, T: 1 }, formats };
-  const apart = taken(stagesOf("block", bound, gpu, { merge: false }));
-  const together = taken(stagesOf("block", bound, gpu));
-  assert.is(together.length, apart.length - 4);
-  assert.equal(
-    together.filter((each) => each.includes(",")).map((each) => each.split(" ")[0]),
-    ["y,y,y", "q,keys,values"],
-  );
+  assert.is(taken(stagesOf("block", bound, gpu, { merge: false })).length, 10);
+  assert.equal(taken(stagesOf("block", bound, gpu)), [
+    "y,q,y,keys,y,values matvec",
+    "mixed attention",
+    "y matvec",
+    "h matvec",
+    "y matvec",
+  ]);
+});
+
+test("a block of int8 activations takes halves from words where it would bind too many buffers", () => {
+  const dimensions = { D: 64, C: 5, M: 64, heads: 2, groups: 1, head: 32, group: 64, B: 1, T: 1 };
+  const bound = {
+    sizes: dimensions,
+    formats: Object.fromEntries([..."QRSOPUW"].map((name) => [name, "nm(2, 4) of int4(64)"])),
+    dtype: "f16" as const,
+  };
+  const made = libraryCase("block_int8", bound, "half", { positions: [2], eps: [0.001] });
+  const expected = expectedOf(made);
+  const bindings = [10, 11, 14, 16].map((most) => {
+    const target = { ...gpu, f16: true, maxStorageBuffers: most };
+    const stages = agreeSimulated(made, expected, { target, subgroupSize: 32 });
+    const all = stages.kernels.flat();
+    assert.ok(all.every(({ buffers }) => buffers.length <= most));
+    return `${all[0]!.origin.values.join()}: ${all[0]!.buffers.length}`;
+  });
+  assert.equal(bindings, ["y,q: 8", "y,q,y,keys: 11", "y,q,y,keys,y,values: 14", "y,q,y,keys,y,values: 16"]);
 });
 
 test("a block for one token takes as many dispatches in a long text, but for the merge of its attention", () => {

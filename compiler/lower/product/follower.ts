@@ -3,7 +3,7 @@ import { extent } from "../../graph/analysis/ranges.js";
 import { indexFunctionOf, isIndexExpression } from "../../graph/analysis/index-values.js";
 import type { Product } from "../../graph/analysis/product.js";
 import type { ConcreteGraph, Eqn, IndexId } from "../../graph/graph.js";
-import { constantOf, scalarLoads, scalarReductions, type Load } from "../../graph/scalar.js";
+import { constantOf, freeIndices, scalarLoads, scalarReductions, type Load } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr } from "../../kernel/kernel.js";
 import { elementCount, upTo } from "../../types/shape.js";
@@ -65,7 +65,8 @@ export function followerOf(graph: ConcreteGraph, from: Elements, eqn: Elements):
   for (const load of loads) {
     const last = load.at.at(-1)!;
     const place = isIndexExpression(last) ? indexFunctionOf(last, (size) => size) : null;
-    if (place === null) return null;
+    // what moves with the token is another place for each
+    if (place === null || tokens.some((index) => index !== null && freeIndices(last).has(index))) return null;
     const isAt = (row: (n: number) => number): boolean => {
       const at = new Map<IndexId, number>();
       return upTo(count).every((n) => {
