@@ -3,7 +3,6 @@
  * it meets.
  */
 import { compileFunction, type CompileOptions } from "../../compiler/compile.js";
-import type { Program } from "../../compiler/plan/program.js";
 import type { SymbolicGraph } from "../../compiler/graph/graph.js";
 import type { Target } from "../../compiler/target.js";
 import type { Dtype } from "../../compiler/types/dtype.js";
@@ -46,9 +45,9 @@ export interface Caller {
   /** The same for a graph. */
   callGraph(graph: SymbolicGraph, args: Arguments, extra?: Extra): Promise<readonly DeviceTensor[]>;
   /** What `call` would run, before the device has compiled it. */
-  program(name: string, args: Arguments<TensorForm>, extra?: Extra): Program;
+  program(name: string, args: Arguments<TensorForm>, extra?: Extra): Prepared["program"];
   /** The same of `callGraph`. */
-  programOf(graph: SymbolicGraph, args: Arguments<TensorForm>, extra?: Extra): Program;
+  programOf(graph: SymbolicGraph, args: Arguments<TensorForm>, extra?: Extra): Prepared["program"];
   /** What `call` would run. */
   prepared(name: string, args: Arguments<TensorForm>, extra?: Extra): Promise<Prepared>;
   /** What `callGraph` would run. */
@@ -60,7 +59,7 @@ export interface Caller {
 /** What a call compiles to, and what it is known by. */
 export interface Compiled {
   readonly whole: string;
-  readonly program: Program;
+  readonly program: Prepared["program"];
 }
 
 /** A format for a dense tensor whose type names none. */

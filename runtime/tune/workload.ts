@@ -8,8 +8,6 @@ import {
 } from "../../compiler/compile.js";
 import { CompileError } from "../../compiler/diagnostic.js";
 import { f16Bits } from "../../compiler/float.js";
-import type { SymbolicGraph } from "../../compiler/graph/graph.js";
-import type { Program } from "../../compiler/plan/program.js";
 import { DeviceError } from "../device/device.js";
 import { bind, createCaller, type Caller, type Compiled } from "../llama/call.js";
 import { createChain, type BoundChain, type ChainValue } from "../llama/inference/chain.js";
@@ -171,7 +169,7 @@ function functionsOf(caller: Caller): {
     return known;
   };
   const found = new Map<string, readonly Tunable[]>();
-  const programs = new Map<string, Program>();
+  const programs = new Map<string, Compiled["program"]>();
   const ready = new Map<string, Promise<Prepared>>();
   return {
     caller: (choices) => {
@@ -203,7 +201,7 @@ function functionsOf(caller: Caller): {
         }
         return prepared;
       };
-      const graphOf = (name: string): SymbolicGraph => {
+      const graphOf = (name: string): Parameters<Caller["programOf"]>[0] => {
         const graph = caller.functions.get(name);
         if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
         return graph;

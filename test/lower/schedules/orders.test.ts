@@ -1,10 +1,10 @@
 /** Activations in the order of the matrices that read them: right at awkward sizes, and only where all readers agree. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { lowerConcrete, tunables, written } from "../../../compiler/compile.js";
+import { lowerConcrete, mostDotTokens, tunables, written } from "../../../compiler/compile.js";
 import { movedSections } from "../../../compiler/formats/interleave.js";
 import { interleavedWords } from "../../support/interleaved.js";
-import { formatWords } from "../../../compiler/formats/registry.js";
+import { formatWords, shapeOf } from "../../../compiler/formats/registry.js";
 import type { MatrixTile } from "../../../compiler/lower/schedules/matrix-tile.js";
 import { placeIn, type MatrixOrder } from "../../../compiler/lower/toolkit/order.js";
 import * as k from "../../../compiler/kernel/build.js";
@@ -96,6 +96,55 @@ test("products of what is in order", () => {
       assert.is(stages.orders.matrices.size, 1, text);
       assert.equal(schedulesOf(stages).slice(-1), ["matrix"], text);
     }
+});
+
+test("of two to four tokens, as of more", () => {
+  for (const [at, T] of [2, 3, 4].entries())
+    for (const F of ["nm(2, 4) of int4(64)", "int4(32)"]) {
+      const given = graphCase(graphOf(linear, "main"), half({ B: 1, T, D: 256, N: 32 + 16 * at }, F), "half");
+      const schedule = { ...tile(16, 16, [1, 1, 1], 32, 128, 2), strip: "none" as const };
+      const stages = agreeSimulated(given, expectedOf(given), simulated, { schedule });
+      assert.is(stages.orders.matrices.size, 1, `${F} ${T}`);
+    }
+});
+
+test("large packed weights are taken so from two tokens on, others from five", () => {
+  const schedule = (T: number, F: string, D = 4096): string | undefined => {
+    const { graph } = graphCase(graphOf(linear, "main"), half({ B: 1, T, D, N: 1024 }, F), "half");
+    return schedulesOf(lowerConcrete(graph, gpu)).slice(-1)[0];
+  };
+  const taken = (F: string, tokens: readonly number[], D?: number) => tokens.map((T) => schedule(T, F, D));
+  assert.equal(taken("nm(2, 4) of int4(128)", [1, 2, 4]), ["matvec", "matrix", "matrix"]);
+  for (const F of ["int4(128)", "nm(2, 4) of f16"]) assert.equal(taken(F, [2]), ["matrix"], F);
+  for (const F of ["f16", "q4_0"]) assert.equal(taken(F, [4, 5]), ["matvec", "matrix"], F);
+  assert.equal(taken("int4(128)", [4, 5], 2048), ["matvec", "matrix"]);
+});
+
+test("activations in int8 are for so many tokens as sums are faster for", () => {
+  const block = (hidden: number, inner: number, F: string) =>
+    [
+      [hidden, hidden],
+      [hidden / 4, hidden],
+      [hidden / 4, hidden],
+      [hidden, hidden],
+      [inner, hidden],
+      [inner, hidden],
+      [hidden, inner],
+    ].map(([rows, columns]) => ({ spec: parseFormat(F), shape: shapeOf([rows!, columns!]) }));
+  const [sparse, dense] = ["nm(2, 4) of int4(128)", "int4(128)"];
+  const most = (hidden: number, inner: number, target = gpu) =>
+    [sparse, dense, "q4_0"].map((F) => mostDotTokens(block(hidden, inner, F!), target));
+  // Llama 3.1 8B, 3.2 3B and 1B, and a small one
+  assert.equal(
+    [most(4096, 14336), most(3072, 8192), most(2048, 8192), most(1024, 4096)],
+    [
+      [1, 2, 7],
+      [2, 3, 7],
+      [4, 4, 7],
+      [4, 7, 7],
+    ],
+  );
+  assert.equal(most(4096, 14336, { ...gpu, matrices: false }), [8, 8, 8]);
 });
 
 test("columns that are several axes, as heads and their elements", () => {
