@@ -60,8 +60,7 @@ export function followerOf(graph: ConcreteGraph, from: Elements, eqn: Elements):
   if (elementCount(ranges.map((range) => extent(range))) !== count) return null;
   if (!eqn.indices.every(({ low }) => constantOf(low) === 0)) return null;
   const length = ranges.length === 0 ? 1 : extent(ranges.at(-1)!);
-  const own = new Set<Load<Concrete>>();
-  const others = new Set<Load<Concrete>>();
+  const partners = new Set<Load<Concrete>>();
   for (const load of loads) {
     const last = load.at.at(-1)!;
     const place = isIndexExpression(last) ? indexFunctionOf(last, (size) => size) : null;
@@ -78,17 +77,16 @@ export function followerOf(graph: ConcreteGraph, from: Elements, eqn: Elements):
         return place(at) === row(n);
       });
     };
-    if (isAt((n) => n)) own.add(load);
-    else if (length % 2 === 0 && isAt((n) => n - (n % length) + (((n % length) + length / 2) % length)))
-      others.add(load);
-    else return null;
+    if (isAt((n) => n)) continue;
+    if (length % 2 === 1 || !isAt((n) => n - (n % length) + (((n % length) + length / 2) % length))) return null;
+    partners.add(load);
   }
   return {
     eqn,
     from: from.out,
     tokens,
     rows,
-    partner: others.size === 0 ? null : { loads: others, apart: length / 2 },
+    partner: partners.size === 0 ? null : { loads: partners, apart: length / 2 },
   };
 }
 
