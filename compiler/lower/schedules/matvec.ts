@@ -302,19 +302,25 @@ function firstColumnOf(column: number | Expr): number {
 }
 
 /**
- * The activation at a column that is data, among those of its group. The position within the group picks it by its
- * bits: a chain of selects, where an index into memory would cost a load for each entry.
+ * The activation at a column that is data, among those of its group: null where it cannot be. The position within the group
+ * picks it by its bits: a chain of selects, where an index into memory would cost a load for each entry.
  */
-function pick(build: KernelBuilder, group: readonly Expr[], column: Expr): Expr {
+function pick(build: KernelBuilder, group: readonly (Expr | null)[], column: Expr): Expr {
   const position = build.bind(
     "position",
     firstColumnOf(column) === 0 ? column : (column as Expr & { readonly kind: "binary" }).a,
   );
   let candidates = group;
   for (let bit = 0; candidates.length > 1; bit++) {
-    const high = build.bind("high", k.notEqual(k.bitAnd(position, 1 << bit), 0));
     const pairs = candidates;
-    candidates = pairs.filter((_, at) => at % 2 === 0).map((low, at) => k.select(high, pairs[2 * at + 1]!, low));
+    const chooses = pairs.some((low, at) => at % 2 === 0 && low !== null && (pairs[at + 1] ?? null) !== null);
+    const high = chooses ? build.bind("high", k.notEqual(k.bitAnd(position, 1 << bit), 0)) : null;
+    candidates = pairs
+      .filter((_, at) => at % 2 === 0)
+      .map((low, at) => {
+        const other = pairs[2 * at + 1] ?? null;
+        return low === null || other === null || high === null ? (low ?? other) : k.select(high, other, low);
+      });
   }
   return build.bind("x", candidates[0]!);
 }
@@ -351,9 +357,12 @@ function openUnit(
   const stored = storedUnit(lowering, build, rows, row, unit);
   const pattern = rows.format.pattern(rows.spec);
   const group = pattern?.kind === "nm" ? pattern.m : rows.unit.columns;
-  const entries = stored.entries.map((entry) => ({
+  const entries = stored.entries.map((entry, at) => ({
     column: entry.column,
     first: firstColumnOf(entry.column),
+    // of the n entries of a group, whose positions increase, how many stand before and how many after
+    before: pattern?.kind === "nm" ? at % pattern.n : 0,
+    after: pattern?.kind === "nm" ? pattern.n - 1 - (at % pattern.n) : 0,
     value: build.bind("w", stored.zero === null ? entry.value : k.sub(entry.value, stored.zero)),
   }));
   const scale = stored.scale === null ? null : build.bind("scale", stored.scale);
@@ -362,11 +371,16 @@ function openUnit(
     add(activations, from, width) {
       const some = entries.filter((entry) => entry.first >= from && entry.first < from + width);
       sums.forEach((sum, token) => {
-        for (const { column, first, value } of some) {
+        for (const { column, first, value, before, after } of some) {
+          const own = activations[token]!.slice(first - from, first - from + group);
           const activation =
             typeof column === "number"
               ? activations[token]![column - from]!
-              : pick(build, activations[token]!.slice(first - from, first - from + group), column);
+              : pick(
+                  build,
+                  own.map((x, at) => (at < before || at >= group - after ? null : x)),
+                  column,
+                );
           build.assign(sum, k.fma(value, activation, sum));
         }
       });
