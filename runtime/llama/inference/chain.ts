@@ -109,6 +109,7 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
     return `given ${number}${order === undefined ? "" : ` by ${rowOrderText(order)}`}`;
   }
 
+  // compiled here, and by the device once all is linked: it is another kernel for other neighbours
   async function add(
     called: string,
     compile: () => Program,
@@ -145,9 +146,9 @@ export function createChain(arena: Arena, caller: Caller, name: string, scratch:
       links.push({ program, names: { ...Object.fromEntries(own), ...results } });
     }
     for (const [tensor, label] of empties) given.set(label, { tensor, order: undefined });
-    // each kernel is compiled by the device once, as it is bound here
-    const program = shareGroups(linkPrograms(name, links, names), caller.target.maxStorageBuffers);
-    return { program, given };
+    const program = linkPrograms(name, links, names);
+    // what shares its memory with others is to take little, and groups keep what they bind
+    return { program: scratch === null ? shareGroups(program, caller.target.maxStorageBuffers) : program, given };
   }
 
   return {
