@@ -2,9 +2,8 @@
 import { counted } from "../../../compiler/words.js";
 import { openArena, withArena } from "../../run/arena.js";
 import type { LlamaConfig } from "../../model/config.js";
-import { callsIn } from "./chain.js";
 import { checkRules, checkSampling, chooserOf, type Sampling } from "./choice.js";
-import { createDecoder, type Choose, type DecodeState } from "./decode.js";
+import { bindChoice, createDecoder, type Choose, type DecodeState } from "./decode.js";
 import { LlamaError } from "../error.js";
 import { notFinite } from "./not-finite.js";
 import { heldTokens, pageTokens, tableRoom } from "./pages.js";
@@ -245,11 +244,10 @@ async function prefill(
       const positions = arena.own(await executor.fill("i32", [1], Int32Array.of(from), "position"));
       const x = arena.own(await session.forward(ids, positions, cache));
       if (from + count === prompt.length) {
-        const calls = callsIn(arena, caller);
         const last = arena.own(await executor.fill("i32", [1], Int32Array.of(count - 1), "pick"));
         const logits = arena.own(await session.logits(x, last));
-        const next = await choose(calls, logits, state.positions);
-        await calls.call("follow", { ...state, next, logits });
+        const choice = await bindChoice(arena, caller, logits, state, choose);
+        choice.replay();
       }
       executor.flush();
     });

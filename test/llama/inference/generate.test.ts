@@ -232,6 +232,25 @@ test("what a listener throws comes out as it is", async () => {
   }
 });
 
+test("a prompt's first token is chosen by the kernels that choose the others", async () => {
+  const { caller: own, close: closeOwn } = await openMachine();
+  const { gpu } = own.executor.device;
+  const compile = gpu.createShaderModule.bind(gpu);
+  const compiled: string[] = [];
+  gpu.createShaderModule = (descriptor) => {
+    // what a kernel does, wherever its buffers are bound
+    if (/^(weighed|count_said|sample|follow)/.test(descriptor.label ?? ""))
+      compiled.push(descriptor.code.replace(/^@group\(0\).*> (\w+: .*)$/gm, "$1"));
+    return compile(descriptor);
+  };
+  const fresh = await openSession(own, model, { dtype: "f32" });
+  await text({ temperature: 0.8, topK: 10, topP: 0.9, repetitionPenalty: 1.1 }, fresh);
+  assert.ok(compiled.length > 10);
+  assert.is(new Set(compiled).size, compiled.length);
+  fresh.release();
+  closeOwn();
+});
+
 test("a text ends at a token that ends it, when it is asked to, at its length, and with the context", async () => {
   const end = greedy[2]!;
   const whole = await text({});
