@@ -57,8 +57,9 @@ export function emitWgsl(kernel: Kernel): string {
     lines.push(`var<workgroup> ${writer.name(name)}: array<${element}, ${length}>;`);
   lines.push("", ...writer.helpers());
   const [x, y, z] = kernel.workgroupSize;
-  lines.push(`@compute @workgroup_size(${x}, ${y}, ${z})`, `fn main(${builtinArguments(kernel)}) {`, ...body, "}");
-  return `${lines.join("\n")}\n`;
+  lines.push(`@compute @workgroup_size(${x}, ${y}, ${z})`, `fn main(${builtinArguments(kernel)}) {`);
+  // a body may have more lines than a call has arguments
+  return `${[...lines, ...body, "}"].join("\n")}\n`;
 }
 
 /** The type of a matrix. */

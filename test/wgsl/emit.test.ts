@@ -44,6 +44,7 @@ import {
   vector,
 } from "../../compiler/kernel/build.js";
 import type { Expr, Kernel, Statement } from "../../compiler/kernel/kernel.js";
+import { emitWgsl } from "../../compiler/wgsl/emit.js";
 import { golden } from "../support/golden.js";
 import { smallKernel } from "../support/kernels.js";
 import { compiled, onNullBackend } from "./support.js";
@@ -370,6 +371,12 @@ test("what the verifier lets pass of control flow, WGSL does too", async ({ pipe
       { parameters: [{ name: "n", type: "u32" }], features: ["subgroups"] },
     ),
   );
+});
+
+test("a body of more lines than a call has arguments", () => {
+  const lines = 200_000;
+  const body: readonly Statement[] = Array.from({ length: lines }, (_, at) => letIs(`v_${at}`, u32(at)));
+  assert.is(emitWgsl({ ...product, body }).split("\n").length > lines, true);
 });
 
 test.run();
