@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { lowerConcrete } from "../../compiler/compile.js";
 import type { Cut } from "../../compiler/lower/schedules/choices.js";
 import type { DotSchedule } from "../../compiler/lower/schedules/dot-candidates.js";
+import type { LookupSchedule } from "../../compiler/lower/schedules/lookup-candidates.js";
 import { runs } from "../support/runs.js";
 import { evaluateStages } from "../support/stages.js";
 import {
@@ -133,6 +134,7 @@ const dotCut: DotSchedule = {
   early: 1,
   ahead: 1,
   keeps: "workgroup",
+  memories: 1,
 };
 const cuts: Readonly<Record<Schedule, readonly Cut[]>> = {
   matvec: [
@@ -214,6 +216,22 @@ test("of two products of one reader one is computed there", () => {
       kernels(both, { schedule, sizes: { T: 3 } }).map((each) => each.split(" ")[0]),
       ["u", "y_z"],
     );
+});
+
+test("lookup: with what reads it, in turns, rows and chunks", () => {
+  const cut = { kind: "lookup", lanes: 4, teams: 4, rows: 1, workgroups: 3, carried: 1, element: "f32" } as const;
+  const lookups: readonly LookupSchedule[] = [
+    { ...cut, slots: 2, memories: 1 },
+    { ...cut, slots: 2, memories: 1, carried: 2, element: "f16" },
+    { ...cut, slots: 1, memories: 2, rows: 2 },
+    { ...cut, slots: 1, memories: 1, carried: 0, workgroups: 9, element: "f16" },
+  ];
+  for (const [at, reader] of names.entries())
+    for (const [turn, schedule] of lookups.entries()) {
+      const sizes = { heads: 4, head: 16, B: 1 + (at % 2), T: 1 + ((at + turn) % 2) };
+      const choice = { reader, schedule: "matvec", format: "nm(2, 4) of f16", sizes, options: { schedule } } as const;
+      assert.ok(follows(choice), `${reader} ${JSON.stringify(schedule)}`);
+    }
 });
 
 test("products of any cut with readers of any shape mean the same", () => {

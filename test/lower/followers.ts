@@ -114,7 +114,7 @@ export const program = ({ reader, product: written = product }: Choice): string 
 /** Whether the product computes its reader, after the results were held to what they are. */
 export function follows(choice: Choice): boolean {
   const found = kernels(program(choice), choice);
-  return found.some((each) => /^y_\w+ (dot|matvec)$/.test(each));
+  return found.some((each) => /^y_\w+ (dot|lookup|matvec)$/.test(each));
 }
 
 /** How a matvec of few rows may be cut. */

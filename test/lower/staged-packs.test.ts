@@ -3,6 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { binary, buildGraph, constant, indexOf, integer, load, reduce, unary } from "../../compiler/graph/build.js";
 import { tensorValue, type TensorValue } from "../../compiler/graph/evaluate.js";
+import type { DotSchedule } from "../../compiler/lower/schedules/dot-candidates.js";
 import type { Target } from "../../compiler/target.js";
 import type { Concrete } from "../../compiler/types/type.js";
 import { agreeSimulated, expectedOf, schedulesOf, type Case, type Simulated } from "../support/agreement.js";
@@ -88,6 +89,35 @@ for (const shape of shapes)
       assert.equal(schedulesOf(stages), ["dot"], each.target.name);
     }
   });
+
+test("chunks in turns: those of the next are rounded and arranged while one is multiplied", () => {
+  for (const shape of [
+    { tokens: 1, n: 70, k: 4608, group: 64, format: "nm(2, 4) of int4(64)", norm: true },
+    { tokens: 2, n: 6, k: 4480, group: 128, format: "int4(128)", norm: false },
+  ]) {
+    const given = caseOf(shape);
+    const expected = expectedOf(given);
+    for (const memories of [1, 2, 3])
+      for (const ahead of [0, 1])
+        for (const teams of [1, 4]) {
+          const schedule: DotSchedule = {
+            kind: "dot",
+            lanes: 32,
+            teams,
+            rows: 2,
+            workgroups: 9,
+            slots: 1,
+            early: 1,
+            ahead,
+            keeps: shape.norm ? "table_by_dots" : "workgroup",
+            memories,
+          };
+          const room: Simulated = { target: { ...gpu, maxWorkgroupMemory: 2 ** 17 }, subgroupSize: 32 };
+          const stages = agreeSimulated(given, expected, room, { schedule });
+          assert.equal(schedulesOf(stages), ["dot"], JSON.stringify(schedule));
+        }
+  }
+});
 
 for (const shape of shapes)
   test(`${shape.tokens} x ${shape.k} by ${shape.format}, by one scale that is given, as one kernel`, () => {

@@ -47,8 +47,8 @@ export interface ElementCode extends Pick<Element, "bits" | "integer"> {
 /** What a unit holds: the sum over entries of (value - zero) * scale * activation[column]. */
 export interface Stored {
   /**
-   * `column` counts from the unit's first column: a number, or a u32 expression where the position is data. `value` is
-   * f32, not yet scaled.
+   * `column` counts from the unit's first column: a number, or a u32 expression where the position is data, one of the
+   * unit's columns whatever the words hold. `value` is f32, not yet scaled.
    */
   readonly entries: readonly { readonly column: number | Expr; readonly value: Expr }[];
   /** f32, or null for 1. */

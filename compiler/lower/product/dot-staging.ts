@@ -39,15 +39,17 @@ export function canRound({ group }: StagedPack, subgroup: number | null, size: n
 /** Codes and scales of a row's columns from the first that was rounded last. */
 export interface RoundedRow {
   /**
-   * Rounds the columns from `first` (u32, a multiple of the columns of a group) on; barriers before and after are the
-   * caller's. Those past the row's end are the last ones again.
+   * Rounds the columns from `first` (u32, a multiple of the columns of a group) on, into that one of several memories;
+   * barriers before and after are the caller's. Those past the row's end are the last ones again.
    */
-  round(first: Expr): void;
+  round(first: Expr, memory: Expr | null): void;
+  /** The same, with the loads at once and the rest where what is returned is called. */
+  roundLater(first: Expr, memory: Expr | null): () => void;
   /**
    * The codes of `words` words from `column` (u32, counted from the first) on, and their scale; or of these the word
    * `only` (u32), for all of them.
    */
-  read(column: Expr, words: number, only: Expr | null): Codes;
+  read(column: Expr, words: number, only: Expr | null, memory: Expr | null): Codes;
 }
 
 /**
@@ -63,11 +65,12 @@ export function roundedRow(given: {
   /** Invocations of the workgroup. */
   readonly size: number;
   readonly columns: number;
-  /** Arrays of workgroup memory, which all tokens share, and where this one's begin. */
+  /** Arrays of workgroup memory, which all tokens share; of a memory of so many rows this one is row `at`. */
   readonly memory: RoundedMemory;
   readonly at: number;
+  readonly apart: number;
 }): RoundedRow {
-  const { build, pack, left, token, size, columns, memory, at } = given;
+  const { build, pack, left, token, size, columns, memory, at, apart } = given;
   const { group, spec } = pack;
   const local = k.builtin("local_index");
   const total = left.shape.columns;
@@ -78,7 +81,9 @@ export function roundedRow(given: {
   );
   const element = codeOf(spec).element!(spec);
   const lanes = group / perWord;
-  const [wordsAt, scalesAt] = [at * codeWords(columns), (at * columns) / group];
+  const rowIn = (which: Expr | null): Expr => (which === null ? k.u32(at) : k.add(k.mul(which, apart), at));
+  const wordsIn = (which: Expr | null): Expr => k.mul(rowIn(which), codeWords(columns));
+  const scalesIn = (which: Expr | null): Expr => k.mul(rowIn(which), columns / group);
   const words = columns / perWord;
   const turns = Math.ceil(words / size);
 
@@ -94,26 +99,20 @@ export function roundedRow(given: {
     return { position, word, inGroup, base, readers: upTo(perWord).map(() => around.readers) };
   };
   /** The same with what the elements are made of loaded before the row's reductions, which wait for all invocations. */
-  const early =
-    pack.ofRow.length > 0 && total === columns && turns <= earlyTurns
-      ? upTo(turns).map((turn) => {
-          const position = k.builtin("local_index");
-          const place = placeOf(turn === 0 ? position : build.bind("position", k.add(position, turn * size)), k.u32(0));
-          return {
-            ...place,
-            readers: upTo(perWord).map((part) =>
-              loadedEarly(
-                withIndices(around, [[pack.column, build.bind("column", k.add(place.base, part))]]),
-                pack.value,
-              ),
-            ),
-          };
-        })
-      : null;
+  const loadedWords = (first: Expr): readonly WordPlace[] =>
+    upTo(turns).map((turn) => {
+      const position = turn === 0 ? local : build.bind("position", k.add(local, turn * size));
+      const place = placeOf(position, first);
+      const elementAt = (part: number): Environment =>
+        withIndices(around, [[pack.column, build.bind("column", k.add(place.base, part))]]);
+      return { ...place, readers: upTo(perWord).map((part) => loadedEarly(elementAt(part), pack.value)) };
+    });
+  const early = pack.ofRow.length > 0 && total === columns && turns <= earlyTurns ? loadedWords(k.u32(0)) : null;
   for (const reduce of pack.ofRow) around = withKnown(around, [[reduce, reduceByTeam(around, memory.team, reduce)]]);
 
-  function round(first: Expr): void {
-    const one = ({ position, word, inGroup, base, readers }: WordPlace): void => {
+  const roundWord =
+    (which: Expr | null) =>
+    ({ position, word, inGroup, base, readers }: WordPlace): void => {
       let scaled = withIndices(around, [[pack.groupIndex, build.bind("group", k.div(base, group))]]);
       for (const reduce of pack.ofGroup) {
         const accumulator = startAccumulator(build, reduce);
@@ -143,14 +142,16 @@ export function roundedRow(given: {
         return k.shiftLeft(element.write(build, build.bind("value", k.convert("f32", value)), scale, null), 8 * part);
       });
       const store = (): void => {
-        build.add(k.storeShared(memory.words, k.add(placeOfWord(word), wordsAt), bytes.reduce(k.bitOr)));
+        build.add(k.storeShared(memory.words, k.add(placeOfWord(word), wordsIn(which)), bytes.reduce(k.bitOr)));
         build.when(k.equal(inGroup, 0), () =>
-          build.add(k.storeShared(memory.scales, k.add(k.div(word, lanes), scalesAt), scale)),
+          build.add(k.storeShared(memory.scales, k.add(k.div(word, lanes), scalesIn(which)), scale)),
         );
       };
       if (words % size === 0) store();
       else build.when(k.less(position, words), store);
     };
+  function round(first: Expr, which: Expr | null): void {
+    const one = roundWord(which);
     if (early !== null) early.forEach(one);
     else if (turns === 1) one(placeOf(local, first));
     else
@@ -159,19 +160,23 @@ export function roundedRow(given: {
       );
   }
 
-  function read(column: Expr, count: number, only: Expr | null): Codes {
+  function read(column: Expr, count: number, only: Expr | null, which: Expr | null): Codes {
     const first = build.bind("word", k.div(column, perWord));
     const load = (word: Expr | number): Expr =>
-      build.bind("codes", k.loadShared(memory.words, "u32", k.add(placeOfWord(k.add(first, word)), wordsAt)));
+      build.bind("codes", k.loadShared(memory.words, "u32", k.add(placeOfWord(k.add(first, word)), wordsIn(which))));
     const one = only === null ? null : load(only);
     return {
       words: upTo(count).map((word) => one ?? load(word)),
       positions: null,
-      scale: build.bind("x_scale", k.loadShared(memory.scales, "f32", k.add(k.div(column, group), scalesAt))),
+      scale: build.bind("x_scale", k.loadShared(memory.scales, "f32", k.add(k.div(column, group), scalesIn(which)))),
       zero: null,
     };
   }
-  return { round, read };
+  function roundLater(first: Expr, which: Expr | null): () => void {
+    const words = turns <= earlyTurns ? loadedWords(first) : null;
+    return () => (words === null ? round(first, which) : words.forEach(roundWord(which)));
+  }
+  return { round, roundLater, read };
 }
 
 /** A word of four columns that an invocation rounds. */

@@ -1,6 +1,7 @@
 /** Cuts of schedules as data, and tables of those that were found to be fast on a device. */
 import type { AttentionShape } from "../attention/cuts.js";
 import type { DotSchedule } from "./dot-candidates.js";
+import type { LookupSchedule } from "./lookup-candidates.js";
 import type { MatrixTile } from "./matrix-tile.js";
 import type { MatvecShape } from "./matvec.js";
 import type { QuadShape } from "./quads.js";
@@ -8,7 +9,15 @@ import type { TileShape } from "./tiled.js";
 import type { VectorTile } from "./vectored.js";
 
 /** How one product or attention is cut. */
-export type Cut = DotSchedule | MatvecShape | QuadShape | MatrixTile | VectorTile | TileShape | AttentionShape;
+export type Cut =
+  | DotSchedule
+  | LookupSchedule
+  | MatvecShape
+  | QuadShape
+  | MatrixTile
+  | VectorTile
+  | TileShape
+  | AttentionShape;
 
 /**
  * Cuts by the text of what they are for. A table may come from a file: a cut is taken only where it is one of those

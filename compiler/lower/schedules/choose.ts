@@ -1,10 +1,9 @@
 import { InternalError } from "../../diagnostic.js";
 import type { ConcreteGraph, Eqn, Scalar } from "../../graph/graph.js";
 import { extent, boundingRange, intervalOf, withRanges, type Bounds } from "../../graph/analysis/ranges.js";
-import { children, constantOf, scalarLoads, withoutCasts, type scalarReductions } from "../../graph/scalar.js";
+import { children, withoutCasts } from "../../graph/scalar.js";
 import { byteSize, type Kernel } from "../../kernel/kernel.js";
 import type { Concrete } from "../../types/type.js";
-import type { Target } from "../../target.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { matrixOf, type MatrixProduct } from "../product/matrix-sides.js";
 import { productOf, type Product } from "../../graph/analysis/product.js";
@@ -17,6 +16,9 @@ import { cutOf, type Cut, type ScheduleChoices } from "./choices.js";
 import { dot } from "./dot.js";
 import { dotCandidates } from "./dot-candidates.js";
 import { productKey, type ScheduleKey } from "./key.js";
+import { lookupPays, reductionLength, rowsPay, vectorsPay } from "./pays.js";
+import { lookup } from "./lookup.js";
+import { lookupCuts } from "./lookup-candidates.js";
 import { loops } from "./loops.js";
 import { matvec, matvecApplies, matvecCuts } from "./matvec.js";
 import { matrix, matrixPays } from "./matrix.js";
@@ -32,6 +34,7 @@ import { vectored, vectoredCuts, vectoredSides, vectorTileFits } from "./vectore
 export const schedules = [
   "attention",
   "dot",
+  "lookup",
   "matvec",
   "quads",
   "matrix",
@@ -179,6 +182,7 @@ interface FoundProduct {
 
 const productSchedules = [
   "dot",
+  "lookup",
   "matvec",
   "quads",
   "matrix",
@@ -224,7 +228,8 @@ function attempt(lowering: Lowering, eqn: Eqn<Concrete>, schedule: ForcedSchedul
 
 /** How a product takes on what reads its results, where its schedule can. */
 function following(found: FoundProduct, cut: ProductCut): Following | undefined {
-  if ((cut.kind !== "dot" && cut.kind !== "matvec") || found.lowering.outer.length > 0) return undefined;
+  if ((cut.kind !== "dot" && cut.kind !== "lookup" && cut.kind !== "matvec") || found.lowering.outer.length > 0)
+    return undefined;
   return (follower) => {
     const kernel = kernelOf(found, cut, follower);
     return kernel !== null && fits(found.lowering, kernel) ? kernel : null;
@@ -234,6 +239,7 @@ function following(found: FoundProduct, cut: ProductCut): Following | undefined 
 /** Whether a schedule sums over several indices. */
 const sumsSeveral: { readonly [K in ProductSchedule]: boolean } = {
   dot: false,
+  lookup: false,
   matvec: false,
   quads: false,
   matrix: true,
@@ -265,12 +271,13 @@ function cutsOf(
     if (!pays && product.sizes.m < fewestOrdered) return [];
     const sides = matrixOf(lowering, eqn, product);
     if (sides === null) return [];
-    const [only, ...others] = product.terms[0]!.left;
-    const left = only === undefined || others.length > 0 ? null : withoutCasts(only);
-    const together = left?.kind === "load" ? rowsOfReaders(lowering.graph, left.tensor) : 0;
-    const cuts = matrixCuts(product, sides, target, Math.max(product.sizes.n, together));
+    const cuts = matrixCuts(product, sides, target, Math.max(product.sizes.n, rowsBeside(lowering, product)));
     return pays ? cuts : cuts.filter((cut) => cut.left === "ordered");
   };
+  if (schedule === "lookup") {
+    if (eqn.kind !== "map" || !whole || (!forced && !lookupPays(product, target))) return [];
+    return lookupCuts(lowering, product, Math.max(product.sizes.n, rowsBeside(lowering, product)));
+  }
   if (schedule === "matvec") {
     const alone = target.alike === true && product.sizes.m <= alikeTokens;
     if (eqn.kind !== "map" || (!forced && !alone && matrices().length > 0)) return [];
@@ -318,6 +325,8 @@ function kernelOf(
       const sides = eqn.kind === "map" && whole ? dotSides(product, target, lowering.packs) : null;
       return sides === null || eqn.kind !== "map" ? null : dot(lowering, eqn, product, sides, cut, follower);
     }
+    case "lookup":
+      return eqn.kind === "map" && whole ? lookup(lowering, eqn, product, cut, follower) : null;
     case "matvec":
       return eqn.kind === "map" && matvecApplies(product, target)
         ? matvec(lowering, eqn, product, cut, follower)
@@ -337,6 +346,13 @@ function kernelOf(
   }
 }
 
+/** Rows of all products that read the tensor which is the left side of one, and so may become one dispatch with it. */
+function rowsBeside({ graph }: Lowering, product: Product): number {
+  const [only, ...others] = product.terms[0]!.left;
+  const left = only === undefined || others.length > 0 ? null : withoutCasts(only);
+  return left?.kind === "load" ? rowsOfReaders(graph, left.tensor) : 0;
+}
+
 /** Whether a kernel keeps to the device's limits. */
 export function fits(lowering: Lowering, kernel: Kernel): boolean {
   const memory = kernel.arrays.reduce((sum, array) => sum + array.length * byteSize(array.element), 0);
@@ -345,56 +361,6 @@ export function fits(lowering: Lowering, kernel: Kernel): boolean {
     kernel.buffers.length <= lowering.target.maxStorageBuffers &&
     memory <= lowering.target.maxWorkgroupMemory &&
     invocations <= lowering.target.maxInvocations
-  );
-}
-
-/** Tiles of vectors are large: they pay where several of them are filled, on what has lanes for them. */
-function vectorsPay({ sizes }: Product, target: Target): boolean {
-  return target.kind === "gpu" && sizes.m >= 32 && sizes.n >= 32;
-}
-
-/** Shared reductions pay where rows are long, and where an invocation an element would repeat them or be few. */
-function rowsPay(lowering: Lowering, eqn: Elements, shape: RowShape): boolean {
-  const longest = Math.max(...shape.shared.map(reductionLength));
-  if (longest < 32) return false;
-  const rowCount = shape.outer.reduce((product, axis) => product * extent(eqn.indices[axis]!), 1);
-  const elements = shape.inner.reduce((product, axis) => product * extent(eqn.indices[axis]!), 1);
-  if (elements > 1) return true;
-  // an invocation a row would read a line of memory for each element of it
-  if (lowering.target.kind === "gpu" && shape.shared.some((each) => readsAlong(each) && !readsAcross(eqn, each)))
-    return true;
-  const busy = lowering.target.kind === "cpu" ? 64 : 16384;
-  return rowCount < busy;
-}
-
-/** Whether a reduction reads some tensor along its last axis. */
-function readsAlong({ over, body }: ReturnType<typeof scalarReductions<Concrete>>[number]): boolean {
-  return scalarLoads(body).some((load) => {
-    const last = load.at[load.at.length - 1];
-    return last?.kind === "index" && over.some(({ index, low }) => index === last.index && constantOf(low) !== null);
-  });
-}
-
-/** Whether neighbouring elements read neighbours of some tensor, at each step of a sum over several indices. */
-function readsAcross(
-  { indices }: Elements,
-  { over, body }: ReturnType<typeof scalarReductions<Concrete>>[number],
-): boolean {
-  const own = indices.at(-1)?.index;
-  return (
-    over.length > 1 &&
-    scalarLoads(body).some(({ at }) => {
-      const last = at.at(-1);
-      return last?.kind === "index" && last.index === own;
-    })
-  );
-}
-
-/** Steps of a reduction; a range that is data counts as long. */
-function reductionLength(reduce: ReturnType<typeof scalarReductions<Concrete>>[number]): number {
-  return reduce.over.reduce(
-    (product, range) => product * Math.max(1, (constantOf(range.high) ?? 1024) - (constantOf(range.low) ?? 0)),
-    1,
   );
 }
 

@@ -26,6 +26,11 @@ export interface DotSchedule {
    */
   readonly ahead: number;
   readonly keeps: KeptIn;
+  /**
+   * Memories, each for a chunk of so many slots. With 2 of them the activations of the next chunk are arranged while a
+   * chunk is multiplied; with one for each chunk all are arranged at once.
+   */
+  readonly memories: number;
 }
 
 /** Bytes of workgroup memory left to others. */
@@ -56,14 +61,17 @@ export function dotCandidates(
       early = 1,
       ahead = 1,
       keeps = table ? (lanes <= mostTaken ? "table_by_dots" : "table") : "workgroup",
+      memories = 1,
     } = wanted;
     const all = Math.ceil(sides.units / lanes);
-    const fits = (slots: number): boolean =>
-      activationBytes(sides, { lanes, slots, keeps }, product.sizes.m) + reserve <= target.maxWorkgroupMemory;
+    const fits = (slots: number, count = memories): boolean =>
+      activationBytes(sides, { lanes, slots, memories: count, keeps }, product.sizes.m) + reserve <=
+      target.maxWorkgroupMemory;
     let chunks = wanted.slots === undefined ? 1 : Math.ceil(all / wanted.slots);
     while (!fits(Math.ceil(all / chunks)) && chunks < all) chunks++;
     if (sides.pack !== null && !canRound(sides.pack, fixedSubgroup(target), lanes * teams)) return null;
     if (!fits(Math.ceil(all / chunks)) || lanes * teams > target.maxInvocations) return null;
+    if (memories > 1 && (fits(all, 1) || keeps === "lanes")) return null;
     // in several chunks a team keeps the sums of all its rows
     const most =
       chunks === 1 ? workgroups : Math.max(workgroups, Math.ceil(product.sizes.n / (rows * teams * chunkTurns)));
@@ -77,12 +85,16 @@ export function dotCandidates(
       early,
       ahead,
       keeps,
+      memories,
     };
   };
   // few rows are better spread over many workgroups, whose activations cost little
   const wide = product.sizes.n * product.terms.length >= 16384;
   const most = Math.min(32, Math.floor(target.maxInvocations / lanes));
   const own = Math.max(1, Math.floor((multiprocessors * product.sizes.n) / together));
+  const rounds = sides.pack !== null;
+  const inTurns: Partial<DotSchedule> = { teams: most, workgroups: own, slots: 1, memories: 2 };
+  const twoRows: Partial<DotSchedule> = { rows: 2, teams: most, workgroups: own };
   const wanted: readonly Partial<DotSchedule>[] =
     target.kind === "cpu"
       ? [
@@ -94,12 +106,14 @@ export function dotCandidates(
           { teams: 1, rows: 1, workgroups: 32, early: 0 },
         ]
       : [
+          // where rounding does not take the registers: chunks in turns, and two rows if all workgroups then have some
+          ...(table && !rounds ? [inTurns, ...(together >= 1.4 * multiprocessors * most ? [twoRows] : [])] : []),
           ...(table || wide
             ? [{ teams: most, workgroups: table ? own : multiprocessors }]
             : [{ teams: most / 2, workgroups: 4 * multiprocessors, early: 2 }]),
           { teams: most, workgroups: own, ahead: 0 },
           ...(table ? [{ keeps: "table" as const, teams: most, workgroups: own }] : []),
-          ...(table ? [{ rows: 2, teams: most, workgroups: own }] : []),
+          ...(table ? [twoRows, inTurns] : []),
           { teams: most / 2, workgroups: 4 * multiprocessors, ahead: 0 },
           { teams: most / 2, workgroups: 2 * multiprocessors, ahead: 0 },
           { teams: most, workgroups: own, ahead: 2 },

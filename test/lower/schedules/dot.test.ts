@@ -63,12 +63,23 @@ function cutsOf(given: Case, target: Target): readonly DotSchedule[] {
   if (product === null || sides === null) return [];
   const [first] = dotCandidates(product, sides, target);
   if (first === undefined) return [];
+  const inMemory = first.keeps === "lanes" ? "workgroup" : first.keeps;
   const small = { ...first, teams: Math.min(2, first.teams), workgroups: 3 };
   return [
     first,
     { ...small, rows: 3, early: 0, ahead: 2 },
     { ...small, ahead: 0 },
-    { ...small, slots: 1, workgroups: 8, keeps: first.keeps === "lanes" ? ("workgroup" as const) : first.keeps },
+    { ...small, slots: 1, workgroups: 8, keeps: inMemory },
+    ...(sides.units <= first.lanes
+      ? []
+      : ([0, 2] as const).map((ahead) => ({
+          ...small,
+          rows: 2,
+          slots: 1,
+          memories: 2 as const,
+          ahead,
+          keeps: inMemory,
+        }))),
     ...(sides.layout.dense
       ? []
       : [

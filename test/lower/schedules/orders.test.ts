@@ -114,7 +114,7 @@ test("large packed weights are taken so from two tokens on, others from five", (
     return schedulesOf(lowerConcrete(graph, gpu)).slice(-1)[0];
   };
   const taken = (F: string, tokens: readonly number[], D?: number) => tokens.map((T) => schedule(T, F, D));
-  assert.equal(taken("nm(2, 4) of int4(128)", [1, 2, 4]), ["matvec", "matrix", "matrix"]);
+  assert.equal(taken("nm(2, 4) of int4(128)", [1, 2, 4]), ["lookup", "matrix", "matrix"]);
   for (const F of ["int4(128)", "nm(2, 4) of f16"]) assert.equal(taken(F, [2]), ["matrix"], F);
   for (const F of ["f16", "q4_0"]) assert.equal(taken(F, [4, 5]), ["matvec", "matrix"], F);
   assert.equal(taken("int4(128)", [4, 5], 2048), ["matvec", "matrix"]);

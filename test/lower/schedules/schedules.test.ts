@@ -12,7 +12,17 @@ const test = suite("schedules at the sizes they are for");
 const plain: Target = targets.baseline;
 const gpu: Target = targets["a GPU with subgroups of 32"];
 const cpu: Target = targets["a CPU driver"];
+const all = [plain, gpu, cpu];
 const sparse = "nm(2, 4) of int4(128)";
+/** What takes one token of a format on `on`: units of n:m look their activations up where subgroups share them. */
+function oneToken(name: string, bound: Bound, out: string, format: string, on: readonly Target[]): readonly Expected[] {
+  const schedules = [`${out} matvec`];
+  if (!format.startsWith("nm")) return [{ name, bound, on, schedules }];
+  return [
+    { name, bound, on: on.filter((target) => target !== gpu), schedules },
+    { name, bound, on: [gpu], schedules: [`${out} lookup`] },
+  ];
+}
 
 /** Formats with a name for each weight of a block. */
 const allSparse = Object.fromEntries([..."QRSOPUW"].map((name) => [name, sparse]));
@@ -41,12 +51,7 @@ const table: readonly Expected[] = [
     "q4_1",
     "q6_k",
   ].flatMap((format): Expected[] => [
-    {
-      name: "linear",
-      bound: { sizes: { B: 1, T: 1, K: 4096, N: 4096 }, formats: { F: format } },
-      on: [plain, gpu, cpu],
-      schedules: ["y matvec"],
-    },
+    ...oneToken("linear", { sizes: { B: 1, T: 1, K: 4096, N: 4096 }, formats: { F: format } }, "y", format, all),
     {
       name: "linear",
       bound: { sizes: { B: 1, T: 256, K: 4096, N: 4096 }, formats: { F: format } },
@@ -90,24 +95,20 @@ const table: readonly Expected[] = [
   { name: "linear", bound: { sizes: { B: 1, T: 2, K: 8, N: 8 } }, on: [gpu, cpu], schedules: ["y matvec"] },
   // the gate and its product are one kernel, and so is a product that ends a branch
   ...[sparse, "int4(128)", "f16"].flatMap((format): Expected[] => [
-    {
-      name: "gated",
-      bound: { sizes: { B: 1, T: 1, D: 4096, M: 14336 }, formats: { P: format, U: format } },
-      on: [plain, gpu, cpu],
-      schedules: ["h matvec"],
-    },
+    ...oneToken(
+      "gated",
+      { sizes: { B: 1, T: 1, D: 4096, M: 14336 }, formats: { P: format, U: format } },
+      "h",
+      format,
+      all,
+    ),
     {
       name: "gated",
       bound: { sizes: { B: 1, T: 256, D: 4096, M: 14336 }, formats: { P: format, U: format } },
       on: [plain, gpu],
       schedules: ["h tiled"],
     },
-    {
-      name: "add_linear",
-      bound: { sizes: { B: 1, T: 1, N: 4096, K: 14336 }, formats: { F: format } },
-      on: [plain, gpu, cpu],
-      schedules: ["y matvec"],
-    },
+    ...oneToken("add_linear", { sizes: { B: 1, T: 1, N: 4096, K: 14336 }, formats: { F: format } }, "y", format, all),
   ]),
   { name: "rms_norm", bound: { sizes: { B: 1, T: 1, D: 4096 } }, on: [plain, gpu, cpu], schedules: ["y rows"] },
   { name: "rms_norm", bound: { sizes: { B: 1, T: 256, D: 4096 } }, on: [plain, gpu, cpu], schedules: ["y rows"] },
@@ -141,25 +142,27 @@ const table: readonly Expected[] = [
   { name: "gram", bound: { sizes: { T: 256, K: 4096 } }, on: [plain, gpu], schedules: ["h vectored"] },
   { name: "gram", bound: { sizes: { T: 256, K: 4096 } }, on: [cpu], schedules: ["h quads"] },
   { name: "mask_2of4", bound: { sizes: { N: 4096, K: 4096 } }, on: [plain, gpu, cpu], schedules: ["keep loops"] },
-  {
-    name: "block",
-    bound: { sizes: { ...blockSizes, T: 1 }, formats: allSparse },
-    on: [plain, gpu],
-    schedules: [
-      "n rows",
-      "y matvec",
-      "q loops",
-      "y matvec",
-      "y matvec",
-      "keys loops",
-      "values loops",
-      "mixed attention",
-      "y matvec",
-      "m rows",
-      "h matvec",
-      "y matvec",
-    ],
-  },
+  ...(["matvec", "lookup"] as const).map(
+    (product): Expected => ({
+      name: "block",
+      bound: { sizes: { ...blockSizes, T: 1 }, formats: allSparse },
+      on: [product === "lookup" ? gpu : plain],
+      schedules: [
+        "n rows",
+        `y ${product}`,
+        "q loops",
+        `y ${product}`,
+        `y ${product}`,
+        "keys loops",
+        "values loops",
+        "mixed attention",
+        `y ${product}`,
+        "m rows",
+        `h ${product}`,
+        `y ${product}`,
+      ],
+    }),
+  ),
   {
     name: "block",
     bound: { sizes: { ...blockSizes, T: 256 }, formats: allSparse },
@@ -206,9 +209,9 @@ test("a narrow norm is computed by the products that follow it, once a workgroup
     "keys loops",
     "values loops",
     "mixed attention",
-    "y matvec",
+    "y lookup",
     "h matvec",
-    "y matvec",
+    "y lookup",
   ]);
   assert.ok(stages.kernels.flat()[0]!.arrays.some(({ element }) => element === "vec4<f32>"));
 });
@@ -216,13 +219,13 @@ test("a narrow norm is computed by the products that follow it, once a workgroup
 test("a matvec of a GPU with subgroups needs no workgroup memory", () => {
   const [kernel] = stagesOf(
     "linear",
-    { sizes: { B: 1, T: 1, K: 4096, N: 4096 }, formats: { F: sparse } },
+    { sizes: { B: 1, T: 1, K: 4096, N: 4096 }, formats: { F: "int4(128)" } },
     gpu,
   ).kernels.flat();
   assert.equal([kernel!.features, kernel!.arrays], [["subgroups"], []]);
   const [without] = stagesOf(
     "linear",
-    { sizes: { B: 1, T: 1, K: 4096, N: 4096 }, formats: { F: sparse } },
+    { sizes: { B: 1, T: 1, K: 4096, N: 4096 }, formats: { F: "int4(128)" } },
     plain,
   ).kernels.flat();
   assert.equal([without!.features, without!.arrays.length], [[], 1]);
