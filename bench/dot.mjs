@@ -6,7 +6,8 @@
  *
  * Weights take turns over more memory than any cache holds. What a program leaves is compared with sums on the host
  * before it is timed; WRONG marks what differs. `--quick` times the first cut only, `--norm` also products that normalise
- * and round their activations themselves (16 bits of them).
+ * and round their activations themselves (16 bits of them). Formats are int4 and sparse, of which there are products of
+ * integers, and f16 and sparse16, of which there are products of floats only; 2:4 ones of these look activations up.
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -16,6 +17,7 @@ import { f16Bits, f16FromBits, roundF16 } from "../dist/compiler/float.js";
 import { formatOfSpec, formatBytes } from "../dist/compiler/formats/registry.js";
 import { productOf } from "../dist/compiler/graph/analysis/product.js";
 import { dotSides } from "../dist/compiler/lower/product/dot-sides.js";
+import { lookupCuts } from "../dist/compiler/lower/schedules/lookup-candidates.js";
 import { dotCandidates } from "../dist/compiler/lower/schedules/dot-candidates.js";
 import { withBuffers } from "../dist/runtime/bench/buffers.js";
 import { randomValues, repeatedWeights } from "../dist/runtime/bench/weights.js";
@@ -44,7 +46,9 @@ const models = {
   "classics-3.7m": { hiddenSize: 256, intermediateSize: 768, heads: 4, keyValueHeads: 2, headDim: 64 },
 };
 const int4 = { name: "int4", args: { group: 128, symmetric: true, scale: "f16" }, of: null };
-const formats = { int4, sparse: { name: "nm", args: { n: 2, m: 4 }, of: int4 } };
+const f16 = { name: "f16", args: {}, of: null };
+const sparse = (of) => ({ name: "nm", args: { n: 2, m: 4 }, of });
+const formats = { f16, sparse16: sparse(f16), int4, sparse: sparse(int4) };
 const { value, diagnostics } = check(fileURLToPath(new URL("dot.esp", import.meta.url)), createHost());
 if (value === null) throw new Error(diagnostics.map(({ message }) => message).join("\n"));
 const library = standardLibrary();
@@ -70,6 +74,11 @@ function normedRow(row, group) {
   }
   return normed;
 }
+const cutText = (schedule) =>
+  Object.entries(schedule)
+    .slice(1)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(" ");
 const silu = (x) => x / (1 + Math.exp(-x));
 /**
  * Times a program over copies of weights, each a buffer a tensor, after comparing what it leaves with `expected`,
@@ -154,20 +163,28 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
           return us;
         };
         const formatsOf = pair ? { P: spec, U: spec } : { F: spec };
-        const floats = compileStages(
-          library.get(pair ? "gated" : "linear"),
-          {
-            sizes: { B: 1, T: tokens, ...(pair ? { M: n, D: k } : { N: n, K: k }) },
-            dtypes: { E: half ? "f16" : "f32" },
-            formats: formatsOf,
-          },
-          target,
-        ).program;
-        const schedules = floats.kernels.map(({ schedule }) => schedule).join("+");
-        note(
-          `${tokens} ${name} floats`,
-          await run(floats, half ? Uint16Array.from(x, f16Bits) : x, half ? 4e-3 : 1e-5, "floats", schedules),
-        );
+        const ofFloats = (options) =>
+          compileStages(
+            library.get(pair ? "gated" : "linear"),
+            {
+              sizes: { B: 1, T: tokens, ...(pair ? { M: n, D: k } : { N: n, K: k }) },
+              dtypes: { E: half ? "f16" : "f32" },
+              formats: formatsOf,
+            },
+            target,
+            options,
+          );
+        const runFloats = async (program, cut) =>
+          run(program, half ? Uint16Array.from(x, f16Bits) : x, half ? 4e-3 : 1e-5, "floats", cut);
+        const { program: floats, fused } = ofFloats({});
+        const chosen = await runFloats(floats, floats.kernels.map(({ schedule }) => schedule).join("+"));
+        note(`${tokens} ${name} floats`, chosen);
+        const lookups = options.quick ? [] : lookupCuts({ graph: fused, target }, productOf(fused, fused.eqns[0]));
+        const looked = [chosen];
+        for (const schedule of lookups)
+          looked.push(await runFloats(ofFloats({ schedule }).program, `lookup ${cutText(schedule)}`));
+        if (!options.quick) note(`${tokens} ${name} floats, best cut`, Math.min(...looked));
+        if (name === "f16" || name === "sparse16") continue;
         const graph = value.functions.get(pair ? "gated_product" : "product");
         const binding = { sizes: { T: tokens, N: n, K: k, group }, formats: formatsOf };
         const plain = compileStages(graph, binding, target);
@@ -178,8 +195,7 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
         const times = [];
         for (const schedule of options.quick ? cuts.slice(0, 1) : cuts) {
           const { program } = compileStages(graph, binding, target, { schedule });
-          const cut = Object.entries(schedule).map(([key, value]) => `${key}=${value}`);
-          times.push(await run(program, packed, 1e-5, "integers", cut.slice(1).join(" ")));
+          times.push(await run(program, packed, 1e-5, "integers", cutText(schedule)));
         }
         if (options.norm) {
           const rows = Uint16Array.from(randomValues(tokens * k, 11), f16Bits);

@@ -24,7 +24,7 @@ export interface DecodeRow {
   /** Of all sequences together. */
   readonly tokensPerSecond: number;
   readonly msPerStep: number;
-  /** Of it, what the host spends recording and submitting. */
+  /** Of it, what the host spends recording and submitting: of the steps the median, for others interrupt it. */
   readonly hostMsPerStep: number;
   readonly dispatchesPerStep: number;
 }
@@ -168,7 +168,7 @@ async function timeDecode(
     await executor.write(positions, start);
     await executor.finish();
     await executor.profile();
-    let host = 0;
+    const host: number[] = [];
     const started = performance.now();
     let reading = executor.values(ids);
     for (let step = 0; step < steps; step++) {
@@ -176,7 +176,7 @@ async function timeDecode(
       decoder.step();
       // as `generate` does: the read of a token is on its way while the next is computed
       const next = executor.values(ids);
-      host += performance.now() - recording;
+      host.push(performance.now() - recording);
       await reading;
       reading = next;
     }
@@ -186,7 +186,7 @@ async function timeDecode(
       ...given,
       tokensPerSecond: (1000 * sequences * steps) / ms,
       msPerStep: ms / steps,
-      hostMsPerStep: host / steps,
+      hostMsPerStep: median(host),
       dispatchesPerStep: decoder.dispatches,
     };
   });
@@ -236,9 +236,13 @@ async function timePrefill(
     const runs = 5;
     const times: number[] = [];
     for (let run = 0; run < runs; run++) times.push(await once());
-    const ms = times.sort((a, b) => a - b)[Math.floor(runs / 2)] ?? 0;
+    const ms = median(times);
     return { ...given, tokensPerSecond: (1000 * tokens) / ms, ms, runs };
   });
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
 /** A cache of zeros, which a model reads as well as any. */
