@@ -40,23 +40,19 @@ export function addWhereRead(lowering: Lowering, lowered: readonly Lowered[]): r
     const before = made[to]!;
     const isRead = (each: Lowered): boolean =>
       kernelsOf(each.steps).some(({ buffers }) => buffers.some(({ tensor }) => tensor === tensorOf(lowering, adding)));
-    if (!made.some((each, other) => other !== at && other !== to && isRead(each))) {
-      const known = [...(inLoads.get(to) ?? []), adding];
-      const kernel = loopsAdding(lowering, eqn, known, before);
-      if (kernel !== null) {
-        inLoads.set(to, known);
-        made[to] = { ...before, steps: [kernelStep(kernel)] };
-        made[at] = { ...made[at]!, steps: made[at]!.steps.slice(0, -1) };
-        return;
-      }
-    }
-    if (adding.bytes > fewBytes) return;
-    const all = [...(added.get(to) ?? []), adding];
-    const kernel = rowsAdding(lowering, eqn, all, before);
-    if (kernel === null) return;
-    added.set(to, all);
-    made[to] = { ...before, steps: [kernelStep(kernel)] };
-    made[at] = { ...made[at]!, steps: made[at]!.steps.slice(0, -1) };
+    /** Adds up in the reader, beside what it adds up already, where a kernel can; whether one can. */
+    const join = (known: Map<number, readonly Adding[]>, kernelAdding: typeof loopsAdding): boolean => {
+      const all = [...(known.get(to) ?? []), adding];
+      const kernel = kernelAdding(lowering, eqn, all, before);
+      if (kernel === null) return false;
+      known.set(to, all);
+      made[to] = { ...before, steps: [kernelStep(kernel)] };
+      made[at] = { ...made[at]!, steps: made[at]!.steps.slice(0, -1) };
+      return true;
+    };
+    const isSole = !made.some((each, other) => other !== at && other !== to && isRead(each));
+    if (isSole && join(inLoads, loopsAdding)) return;
+    if (adding.bytes <= fewBytes) join(added, rowsAdding);
   });
   return made;
 }

@@ -15,13 +15,9 @@ import {
 import type { Block, Linear } from "../model/layout.js";
 import type { TensorForm, DeviceTensor } from "../run/run.js";
 import { bind, type Arguments } from "./call.js";
+import { functionOf, type Functions } from "./functions.js";
 import type { RoundingChoice } from "./rounding.js";
 import type { BlockWeights } from "./weights.js";
-
-/** Functions by name. */
-export interface Functions {
-  get(name: string): SymbolicGraph | undefined;
-}
 
 /** What of a block is run. */
 export interface BlockVariant {
@@ -52,8 +48,7 @@ const variants = new WeakMap<SymbolicGraph, Map<string, SymbolicGraph>>();
 
 /** The graph of a block's function, or what is made of it; the same object each time. */
 export function blockGraph(functions: Functions, name: string, variant: BlockVariant = {}): SymbolicGraph {
-  const block = functions.get(name);
-  if (block === undefined) throw new InternalError(`the standard library has no function ${name}`);
+  const block = functionOf(functions, name);
   const known = variants.get(block) ?? new Map<string, SymbolicGraph>();
   variants.set(block, known);
   const { whole = false, pages, int8 = false, window = false, received, rounded = {} } = variant;
@@ -80,12 +75,6 @@ export function blockGraph(functions: Functions, name: string, variant: BlockVar
     known.set(key, graph);
   }
   return graph;
-}
-
-function functionOf(functions: Functions, name: string): SymbolicGraph {
-  const found = functions.get(name);
-  if (found === undefined) throw new InternalError(`the standard library has no function ${name}`);
-  return found;
 }
 
 function roundingOf(functions: Functions, product: RoundedProduct | undefined): Rounding | null {

@@ -10,6 +10,7 @@ import { sizeValue, type Size } from "../../compiler/types/size.js";
 import type { FormatSpec, SymbolicFormat } from "../../compiler/types/type.js";
 import { argumentsInOrder, hasRoom } from "./interleave.js";
 import type { DeviceTensor, Executor, Prepared, TensorForm } from "../run/run.js";
+import { functionOf } from "./functions.js";
 
 /** What the parameters of a function stand for. */
 export interface Binding {
@@ -93,12 +94,6 @@ export function createCaller(
     return id;
   }
 
-  function find(name: string): SymbolicGraph {
-    const graph = functions.get(name);
-    if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
-    return graph;
-  }
-
   function compiled(graph: SymbolicGraph, args: Arguments<TensorForm>, extra: Extra): Compiled {
     const binding = bind(graph, args, extra);
     // weights are held once where there is no room for them twice
@@ -144,13 +139,13 @@ export function createCaller(
     functions,
     options,
     callGraph,
-    call: (name, args, extra) => callGraph(find(name), args, extra),
-    program: (name, args, extra = {}) => compiled(find(name), args, extra).program,
+    call: (name, args, extra) => callGraph(functionOf(functions, name), args, extra),
+    program: (name, args, extra = {}) => compiled(functionOf(functions, name), args, extra).program,
     programOf: (graph, args, extra = {}) => compiled(graph, args, extra).program,
-    prepared: (name, args, extra = {}) => compile(find(name), args, extra),
+    prepared: (name, args, extra = {}) => compile(functionOf(functions, name), args, extra),
     preparedGraph: (graph, args, extra = {}) => compile(graph, args, extra),
     async prepare(name, args, extra = {}) {
-      await compile(find(name), args, extra);
+      await compile(functionOf(functions, name), args, extra);
     },
   };
   return caller;

@@ -17,6 +17,7 @@ import { roundingFor } from "../llama/rounding.js";
 import { withArena, type Arena } from "../run/arena.js";
 import type { DeviceTensor, HostValues, Prepared } from "../run/run.js";
 import type { Measured } from "./search.js";
+import { functionOf } from "../llama/functions.js";
 
 /** Tokens that go through a model at once. */
 export interface Workload {
@@ -201,17 +202,12 @@ function functionsOf(caller: Caller): {
         }
         return prepared;
       };
-      const graphOf = (name: string): Parameters<Caller["programOf"]>[0] => {
-        const graph = caller.functions.get(name);
-        if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
-        return graph;
-      };
       return {
         ...caller,
         preparedGraph,
-        prepared: async (name, args, extra) => preparedGraph(graphOf(name), args, extra),
+        prepared: async (name, args, extra) => preparedGraph(functionOf(caller.functions, name), args, extra),
         programOf: (graph, args, extra) => compiled(graph, args, extra).program,
-        program: (name, args, extra) => compiled(graphOf(name), args, extra).program,
+        program: (name, args, extra) => compiled(functionOf(caller.functions, name), args, extra).program,
       };
     },
     tunables: () => {

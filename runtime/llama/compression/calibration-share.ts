@@ -1,5 +1,3 @@
-/** Calibration activations of some windows on one device: what is summed over them, part by part. */
-import { InternalError } from "../../../compiler/diagnostic.js";
 import type { Combination } from "../../../compiler/graph/analysis/combination.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { Model } from "../../model/model.js";
@@ -11,6 +9,7 @@ import type { Share } from "./division.js";
 import { createSums, type Sum } from "./sums.js";
 import { unpackBlock, type BlockWeights } from "../weights.js";
 import type { WorkingModel } from "./working-model.js";
+import { functionOf } from "../functions.js";
 
 /** What is observed of a block. */
 export interface Observation {
@@ -130,8 +129,7 @@ export async function openShare(
  * X^T X for layer errors; not of inputs so wide that the device cannot bind it, and on a CPU of the first windows only.
  */
 function gramObserver(caller: Caller, { batch, batchesBefore, windows }: Share): Observer {
-  const graph = caller.functions.get("gram");
-  if (graph === undefined) throw new InternalError("the standard library has no function gram");
+  const graph = functionOf(caller.functions, "gram");
   const batches = Math.max(1, Math.floor(ownTokens / (batch * windows.tokens)));
   return {
     id: ownId,

@@ -2,7 +2,7 @@
 import { error, type Diagnostic, type Span } from "../../../compiler/diagnostic.js";
 import type { Recipe, RecipeStep } from "../../../compiler/recipe/recipe.js";
 import type { Model } from "../../model/model.js";
-import type { Functions } from "../blocks.js";
+import type { Functions } from "../functions.js";
 import { rotatedBlock, rotatesFrame } from "./stream.js";
 
 /** E613 for a stream that is touched otherwise than by sums, norms and products, E614 for a rotation that comes late. */

@@ -6,7 +6,7 @@ import type { Target } from "../../../compiler/target.js";
 import { listed } from "../../../compiler/words.js";
 import type { Block, Linear } from "../../model/layout.js";
 import type { Model } from "../../model/model.js";
-import type { Functions } from "../blocks.js";
+import type { Functions } from "../functions.js";
 import { inputsOf, moduleOf, pairOf, type LayerInput } from "./pairs.js";
 import { isSelected, treatmentsFor } from "./names.js";
 

@@ -12,7 +12,7 @@ import { counted } from "../../../compiler/words.js";
 import type { Linear, Model } from "../../model/model.js";
 import type { Caller } from "../call.js";
 import { channelsOf, fixedWords } from "./channels.js";
-import type { Functions } from "../blocks.js";
+import type { Functions } from "../functions.js";
 import { rotationFindings } from "./fit-rotation.js";
 import { scaleFindings } from "./fit-scales.js";
 import { layerCounts, unmeasured } from "./measured.js";

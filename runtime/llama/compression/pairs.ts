@@ -5,7 +5,8 @@ import type { ConcreteGraph, SymbolicGraph } from "../../../compiler/graph/graph
 import { specialize } from "../../../compiler/graph/passes/specialize.js";
 import type { NamePattern, ScaleStep } from "../../../compiler/recipe/recipe.js";
 import type { Block, Linear } from "../../model/layout.js";
-import { blockCall, receivedBy, weightSizes, type Functions } from "../blocks.js";
+import { blockCall, receivedBy, weightSizes } from "../blocks.js";
+import type { Functions } from "../functions.js";
 import { isSelected, matchesName } from "./names.js";
 
 /** An input of a block's layers: those that read it, in the order of the block. */

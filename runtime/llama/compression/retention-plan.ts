@@ -9,7 +9,8 @@ import { blocksOf, type Block, type Linear } from "../../model/layout.js";
 import { narrowedConfig } from "../../model/narrowed.js";
 import { denseFormat } from "../../model/packed.js";
 import type { Model } from "../../model/opened.js";
-import { blockCall, weightSizes, type Functions } from "../blocks.js";
+import { blockCall, weightSizes } from "../blocks.js";
+import type { Functions } from "../functions.js";
 import { isSelected, treatmentsFor } from "./names.js";
 
 export type Loop = Extract<RecipeStep, { kind: "linears" }>;

@@ -30,6 +30,7 @@ import { createTreater, type Seen } from "./treat.js";
 import type { BlockWeights } from "../weights.js";
 import { countedTokens, type ScoredWindows, type Windows } from "../windows.js";
 import { createWorkingModel, type WorkingModel } from "./working-model.js";
+import { functionOf } from "../functions.js";
 
 /** A device on which tries are made: each as if it were the only one. */
 export interface Tries {
@@ -135,8 +136,7 @@ async function observeAll(
   windows: Windows,
   onBlock: (block: number) => void,
 ): Promise<(recipe: Recipe, block: number) => Seen> {
-  const gram = caller.functions.get("gram");
-  if (gram === undefined) throw new InternalError("the standard library has no function gram");
+  const gram = functionOf(caller.functions, "gram");
   const widest = Math.floor(Math.sqrt(caller.target.maxBinding / 4));
   const observers: { key: string; graph: SymbolicGraph; combines: Combination; widest: number }[] = [
     { key: "gram", graph: gram, combines: "sum", widest },

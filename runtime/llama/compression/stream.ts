@@ -3,7 +3,8 @@ import { rotationOf, type Role, type Rotation } from "../../../compiler/graph/an
 import { InternalError } from "../../../compiler/diagnostic.js";
 import { specialize } from "../../../compiler/graph/passes/specialize.js";
 import type { Block } from "../../model/layout.js";
-import { blockCall, receivedBy, type Functions } from "../blocks.js";
+import { blockCall, receivedBy } from "../blocks.js";
+import { functionOf, type Functions } from "../functions.js";
 import { boundBlock, pairOf } from "./pairs.js";
 
 /** How tensors of a block become rotated, or why they cannot. */
@@ -46,8 +47,7 @@ export function rotatedBlock(functions: Functions, block: Block): RotatedBlock {
 /** Whether the embedding writes the stream and the head reads it behind a norm, and nothing else. */
 export function rotatesFrame(functions: Functions): Rotation {
   const roles = (name: string, stream: string | null, inputs: readonly string[]): Rotation => {
-    const graph = functions.get(name);
-    if (graph === undefined) throw new InternalError(`the standard library has no function ${name}`);
+    const graph = functionOf(functions, name);
     const bound = specialize(
       graph,
       {

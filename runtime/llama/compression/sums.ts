@@ -1,11 +1,11 @@
 /** Sums of parts, added in pairs: neighbours first, then what they make, whoever has summed them. So are maxima. */
 import type { Combination } from "../../../compiler/graph/analysis/combination.js";
 import { accumulating, totalName } from "../../../compiler/graph/passes/accumulate.js";
-import { InternalError } from "../../../compiler/diagnostic.js";
 import type { DeviceTensor } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
 import type { Caller } from "../call.js";
 import type { Statistics } from "./calibrate.js";
+import { functionOf } from "../functions.js";
 
 /** The sum of the parts `index * 2 ** level` and so many behind it. */
 export interface Sum {
@@ -25,8 +25,7 @@ export interface Sums {
 
 /** The arena owns all sums. `combines`: how the parts of each observation make the whole; those it does not name add. */
 export function createSums(caller: Caller, arena: Arena, combines: ReadonlyMap<number, Combination>): Sums {
-  const dense = caller.functions.get("dense");
-  if (dense === undefined) throw new InternalError("the standard library has no function dense");
+  const dense = functionOf(caller.functions, "dense");
   const merging = { sum: accumulating(dense), max: accumulating(dense, "max"), min: accumulating(dense, "min") };
   const found: Sum[] = [];
 

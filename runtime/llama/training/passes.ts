@@ -1,5 +1,3 @@
-/** The first half of a step: passes through dense and trained blocks, the loss, and the way back, as one program. */
-import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { LlamaConfig } from "../../model/config.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
@@ -15,6 +13,7 @@ import { backward, lossGradient, resultOf, totalOf } from "./gradients.js";
 import type { BlockLoss, Loss } from "./loss.js";
 import type { Trained } from "./trained.js";
 import type { Optimizer } from "./update.js";
+import { functionOf } from "../functions.js";
 
 /** A block that is trained, or between others that are. */
 export interface Student {
@@ -179,7 +178,7 @@ async function headOf(
     args[loss.next] = first(await chain.call("token_targets", { next: batch.next, start }, { sizes }));
   const logitsGradient = await lossOf(chain, { dtype, loss, optimizer, total, learns }, args, batch, { start, tokens });
   if (logitsGradient === null || adjoint === null) return;
-  const logitsFunction = functionOf(chain, "token_logits");
+  const logitsFunction = functionOf(chain.functions, "token_logits");
   const by = gain.trained === null ? [] : ["gain"];
   const graph = backward(logitsFunction, ["x"], by);
   const [rows] = await chain.callGraph(graph, {
@@ -301,10 +300,4 @@ async function runBlock(
 ): Promise<ChainValue> {
   const { graph, sizes } = blockCall(chain.functions, weights, { whole: true });
   return first(await chain.callGraph(graph, blockArguments<ChainValue | DeviceTensor>(graph, weights, own), { sizes }));
-}
-
-function functionOf(chain: Chain, name: string): SymbolicGraph {
-  const graph = chain.functions.get(name);
-  if (graph === undefined) throw new Error(`The standard library has no function ${name}.`);
-  return graph;
 }
