@@ -1,9 +1,11 @@
 /** Products of n:m weights whose activations are looked up, by every cut, at awkward sizes. */
+import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { binary, buildGraph, cast, indexOf, integer, load, reduce } from "../../../compiler/graph/build.js";
 import { lowerConcrete } from "../../../compiler/compile.js";
 import { tensorValue, type TensorValue } from "../../../compiler/graph/evaluate.js";
+import { formatOfSpec } from "../../../compiler/formats/registry.js";
 import { productOf } from "../../../compiler/graph/analysis/product.js";
 import { roundF16 } from "../../../compiler/float.js";
 import { lookupCuts, type LookupSchedule } from "../../../compiler/lower/schedules/lookup-candidates.js";
@@ -19,6 +21,7 @@ import {
 } from "../../support/agreement.js";
 import { openMachine, type Machine } from "../../support/device-stages.js";
 import { packed } from "../../support/packed.js";
+import { runs } from "../../support/runs.js";
 import { simulated, simulatedHalf } from "../../support/simulated.js";
 import { evaluateStages } from "../../support/stages.js";
 import { targets } from "../../support/targets.js";
@@ -175,6 +178,52 @@ test("a token of many weights looks its activations up by itself; fewer weights,
   assert.equal(taken({ ...large, tokens: 1 }), ["lookup"]);
   assert.not.equal(taken({ ...large, tokens: 1, n: 512 }), ["lookup"]);
 });
+
+test("any cut of any such weights means the same", () => {
+  const some = fc.record({
+    format: fc.constantFrom(...formats),
+    other: fc.constantFrom(undefined, ...formats),
+    dtype: fc.constantFrom<"f32" | "f16">("f32", "f16"),
+    device: fc.constantFrom(...halves),
+    tokens: fc.integer({ min: 1, max: 4 }),
+    n: fc.integer({ min: 1, max: 40 }),
+    k: fc.integer({ min: 1, max: 9 }).map((times) => 64 * times),
+    lanes: fc.constantFrom(1, 2, 4, 8, 32),
+    teams: fc.integer({ min: 1, max: 5 }),
+    rows: fc.integer({ min: 1, max: 3 }),
+    workgroups: fc.integer({ min: 1, max: 6 }),
+    slots: fc.integer({ min: 1, max: 5 }),
+    memories: fc.integer({ min: 1, max: 4 }),
+    carried: fc.integer({ min: 0, max: 4 }),
+    element: fc.constantFrom<"f32" | "f16">("f32", "f16"),
+  });
+  let looked = 0;
+  fc.assert(
+    fc.property(some, ({ format, other, dtype, device, tokens, n, k, element, ...cut }) => {
+      const pair = other === undefined || !sameUnits(format, other, k) ? {} : { pair: other };
+      const given = caseOf({ tokens, n, k, format, dtype, ...pair });
+      const schedule: LookupSchedule = {
+        kind: "lookup",
+        ...cut,
+        lanes: Math.min(cut.lanes, device.subgroupSize),
+        element: dtype === "f16" ? element : "f32",
+      };
+      // what has no room in workgroup memory is computed otherwise
+      if (schedulesOf(agreeSimulated(given, expectedOf(given), device, { schedule }))[0] === "lookup") looked += 1;
+    }),
+    runs(40),
+  );
+  assert.ok(looked > 20, `${looked} of them`);
+});
+
+/** Whether rows of both formats are read in units of as many columns. */
+function sameUnits(a: string, b: string, k: number): boolean {
+  const [first, second] = [a, b].map((text) => {
+    const { spec } = packed(text, 1, k, 1);
+    return formatOfSpec(spec).unit(spec, { rows: 1, columns: k })?.columns;
+  });
+  return first !== undefined && first === second;
+}
 
 test("positions that no file should have read within the unit", () => {
   const device = simulatedHalf;
