@@ -178,11 +178,11 @@ export function activationsOf(given: {
   }
 
   /** The items of this invocation, of each token: `work` for each, where there is one. */
-  const eachItem = (work: (item: Expr, turn: number) => void): void => {
+  const eachItem = (work: (item: Expr) => void): void => {
     for (const turn of upTo(Math.ceil(items / size))) {
       const item = build.bind("item", k.add(k.builtin("local_index"), turn * size));
-      if ((turn + 1) * size <= items) work(item, turn);
-      else build.when(k.less(item, items), () => work(item, turn));
+      if ((turn + 1) * size <= items) work(item);
+      else build.when(k.less(item, items), () => work(item));
     }
   };
   const arrange = (firstSlot: Expr, memory: Expr, readers: readonly PartReader[]): void =>

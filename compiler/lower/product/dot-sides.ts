@@ -7,11 +7,11 @@ import type { StagedPack, StagedPacks } from "../../graph/analysis/staged-packs.
 import { productOf, type Product, type ProductRows, type ProductTerm } from "../../graph/analysis/product.js";
 import { eqnOperands } from "../../graph/eqn.js";
 import type { ConcreteGraph, Eqn, ValueId } from "../../graph/graph.js";
-import { constantOf } from "../../graph/scalar.js";
 import type { Target } from "../../target.js";
 import type { Concrete, FormatSpec } from "../../types/type.js";
 import { upTo } from "../../types/shape.js";
 import { fixedSubgroup } from "../toolkit/team.js";
+import { wholeRange } from "./right.js";
 
 /** The most tokens of a product of integers: each is a sum a row. */
 export const dotTokens = 8;
@@ -102,13 +102,11 @@ export function dotSides(product: Product, target: Target, packs: StagedPacks = 
 /** Whether a term reads the activations of the first, and its weights are as wide and stand alike. */
 function alike(term: ProductTerm, first: ProductTerm, layout: CodeLayout): boolean {
   const { rows } = term;
-  const [range] = term.reduce.over;
-  if (rows === null || range === undefined || term.leftKey !== first.leftKey || term.leftRows === null) return false;
+  if (rows === null || term.leftKey !== first.leftKey || term.leftRows === null) return false;
   return (
     !rows.load.guarded &&
     !term.leftRows.load.guarded &&
-    constantOf(range.low) === 0 &&
-    constantOf(range.high) === rows.shape.columns &&
+    wholeRange(term) &&
     rows.shape.columns === term.leftRows.shape.columns &&
     rows.unit?.columns === first.rows!.unit!.columns &&
     JSON.stringify(codeOf(rows.spec).codes?.layout(rows.spec, rows.shape) ?? null) === JSON.stringify(layout)

@@ -3,9 +3,8 @@
  * lanes read different banks whatever columns they have kept.
  */
 import type { Stored } from "../../formats/code/code.js";
-import { formatOfSpec } from "../../formats/registry.js";
 import type { Product, ProductRows, ProductTerm } from "../../graph/analysis/product.js";
-import { constantOf, withoutCasts } from "../../graph/scalar.js";
+import { withoutCasts } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import { byteSize, type Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
@@ -15,6 +14,7 @@ import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import type { Environment } from "../toolkit/scalar.js";
 import { leftUnit } from "./left.js";
+import { wholeRange } from "./right.js";
 import { leftReduces } from "./staged.js";
 import type { TeamActivations } from "./team.js";
 
@@ -27,20 +27,16 @@ export function lookupColumns(product: Product, target: Target): number | null {
   if (target.kind !== "gpu" || (fixedSubgroup(target) ?? 0) < 4) return null;
   if (product.sizes.batch !== 1 || product.sizes.m > lookupTokens || leftReduces(product)) return null;
   const columns = first?.rows?.unit?.columns ?? null;
-  const fits = product.terms.every(({ rows, reduce, leftKey }) => {
-    const [range] = reduce.over;
-    return (
-      rows !== null &&
-      range !== undefined &&
-      !rows.load.guarded &&
-      rows.unit?.columns === columns &&
-      formatOfSpec(rows.spec).pattern(rows.spec)?.kind === "nm" &&
-      leftKey === first?.leftKey &&
-      constantOf(range.low) === 0 &&
-      constantOf(range.high) === rows.shape.columns &&
-      rows.shape.columns === first.rows?.shape.columns
-    );
-  });
+  const fits = product.terms.every(
+    (term) =>
+      term.rows !== null &&
+      !term.rows.load.guarded &&
+      term.rows.unit?.columns === columns &&
+      term.rows.format.pattern(term.rows.spec)?.kind === "nm" &&
+      term.leftKey === first?.leftKey &&
+      wholeRange(term) &&
+      term.rows.shape.columns === first.rows?.shape.columns,
+  );
   return fits && columns !== null && columns % perItem === 0 ? columns : null;
 }
 
@@ -58,15 +54,11 @@ interface Keeping {
   readonly lanes: number;
   readonly slots: number;
   readonly memories: number;
+  readonly element: LookupElement;
 }
 
 /** Bytes of workgroup memory, with units of so many columns. */
-export function lookupBytes(
-  columns: number,
-  { lanes, slots, memories }: Keeping,
-  tokens: number,
-  element: LookupElement,
-): number {
+export function lookupBytes(columns: number, { lanes, slots, memories, element }: Keeping, tokens: number): number {
   return byteSize(element) * memories * tokens * slots * columns * lanes;
 }
 
@@ -89,17 +81,16 @@ export function lookupActivations(given: {
   readonly rows: ProductRows;
   /** Of a unit. */
   readonly columns: number;
-  readonly keeping: Keeping & { readonly element: LookupElement };
+  readonly keeping: Keeping;
   readonly lane: Expr;
   /** Invocations of the workgroup. */
   readonly size: number;
   readonly tokens: readonly Environment[];
 }): TeamActivations<LookupUnit> {
   const { lowering, build, term, rows, columns, keeping, lane, size, tokens } = given;
-  const { lanes, slots, memories } = keeping;
+  const { lanes, slots, memories, element } = keeping;
   const perToken = slots * columns * lanes;
   const perMemory = perToken * tokens.length;
-  const { element } = keeping;
   const array = build.array("left", element, perMemory * memories);
   const layout = element === "f16" && columns % 8 === 0 ? pairedColumns(lanes) : singleColumns(lanes, columns);
   const units = rows.shape.columns / columns;

@@ -1,7 +1,8 @@
-import type { ProductRows } from "../../graph/analysis/product.js";
+import type { ProductRows, ProductTerm } from "../../graph/analysis/product.js";
 import type { Stored } from "../../formats/code/code.js";
 import { codeOf } from "../../formats/code/registry.js";
 import type { ConcreteGraph } from "../../graph/graph.js";
+import { constantOf } from "../../graph/scalar.js";
 import type { Expr } from "../../kernel/kernel.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import type { Lowering } from "../toolkit/lowering.js";
@@ -16,6 +17,17 @@ export function rowAt(graph: ConcreteGraph, rows: ProductRows, environment: Envi
       shape.slice(0, -1),
       rows.load.at.slice(0, -1).map((at) => lowerIndex(environment, at)),
     ),
+  );
+}
+
+/** Whether k runs over all columns of the rows. */
+export function wholeRange(term: ProductTerm): boolean {
+  const [range] = term.reduce.over;
+  return (
+    range !== undefined &&
+    term.rows !== null &&
+    constantOf(range.low) === 0 &&
+    constantOf(range.high) === term.rows.shape.columns
   );
 }
 

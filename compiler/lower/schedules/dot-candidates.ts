@@ -2,22 +2,14 @@ import type { Product } from "../../graph/analysis/product.js";
 import type { Target } from "../../target.js";
 import { activationBytes, type KeptIn } from "../product/dot-activations.js";
 import type { DotSides } from "../product/dot-sides.js";
+import type { TeamCut } from "../product/team.js";
+import { differentCuts, hasRoom, multiprocessors, teamLanes, workgroupsInChunks } from "./team-cuts.js";
 import { canRound } from "../product/dot-staging.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
 /** How a product of integers for a few tokens is cut. */
-export interface DotSchedule {
+export interface DotSchedule extends TeamCut {
   readonly kind: "dot";
-  /** Invocations of a team: a power of two, at most a subgroup. */
-  readonly lanes: number;
-  /** Teams of a workgroup. */
-  readonly teams: number;
-  /** Rows a team has under way together. */
-  readonly rows: number;
-  /** Workgroups at most; they take the rows in turns. */
-  readonly workgroups: number;
-  /** Slots (a unit for each lane of a team) whose activations stand in workgroup memory at once. */
-  readonly slots: number;
   /** Slots whose weights are loaded before the activations are arranged. */
   readonly early: number;
   /**
@@ -26,18 +18,7 @@ export interface DotSchedule {
    */
   readonly ahead: number;
   readonly keeps: KeptIn;
-  /**
-   * Memories, each for a chunk of so many slots. With 2 of them the activations of the next chunk are arranged while a
-   * chunk is multiplied; with one for each chunk all are arranged at once.
-   */
-  readonly memories: number;
 }
-
-/** Bytes of workgroup memory left to others. */
-const reserve = 512;
-
-/** Multiprocessors of a large GPU, all of which should have as much to do. */
-const multiprocessors = 132;
 
 /**
  * What may be tried for a product, the best guess first. `together`: rows of all products that read the same activations:
@@ -49,9 +30,7 @@ export function dotCandidates(
   target: Target,
   together = product.sizes.n,
 ): readonly DotSchedule[] {
-  const subgroup = fixedSubgroup(target) ?? 1;
-  let lanes = 1;
-  while (lanes < subgroup && lanes < sides.units) lanes *= 2;
+  const lanes = teamLanes(sides.units, target);
   const table = !sides.layout.dense && product.sizes.m === 1 && target.kind === "gpu";
   const make = (wanted: Partial<DotSchedule>): DotSchedule | null => {
     const {
@@ -65,16 +44,14 @@ export function dotCandidates(
     } = wanted;
     const all = Math.ceil(sides.units / lanes);
     const fits = (slots: number, count = memories): boolean =>
-      activationBytes(sides, { lanes, slots, memories: count, keeps }, product.sizes.m) + reserve <=
-      target.maxWorkgroupMemory;
+      hasRoom(activationBytes(sides, { lanes, slots, memories: count, keeps }, product.sizes.m), target);
     let chunks = wanted.slots === undefined ? 1 : Math.ceil(all / wanted.slots);
     while (!fits(Math.ceil(all / chunks)) && chunks < all) chunks++;
     if (sides.pack !== null && !canRound(sides.pack, fixedSubgroup(target), lanes * teams)) return null;
     if (!fits(Math.ceil(all / chunks)) || lanes * teams > target.maxInvocations) return null;
     if (memories > 1 && (fits(all, 1) || keeps === "lanes")) return null;
     // in several chunks a team keeps the sums of all its rows
-    const most =
-      chunks === 1 ? workgroups : Math.max(workgroups, Math.ceil(product.sizes.n / (rows * teams * chunkTurns)));
+    const most = chunks === 1 ? workgroups : workgroupsInChunks(workgroups, product.sizes.n, rows, teams);
     return {
       kind: "dot",
       lanes,
@@ -124,16 +101,8 @@ export function dotCandidates(
           { teams: most, rows: 2, workgroups: multiprocessors },
           { teams: most / 4, workgroups: 8 * multiprocessors, early: 2 },
         ];
-  const seen = new Map<string, DotSchedule>();
-  for (const each of wanted) {
-    const made = make(each);
-    if (made !== null) seen.set(JSON.stringify(made), made);
-  }
-  return [...seen.values()];
+  return differentCuts(wanted.map(make));
 }
 
 /** Lanes up to which a signed byte of them is what a dot multiplies by. */
 const mostTaken = 64;
-
-/** The most turns of rows whose sums a team keeps. */
-const chunkTurns = 4;

@@ -1,18 +1,15 @@
 import { codeOf } from "../../formats/code/registry.js";
 import type { Codes } from "../../formats/code/code.js";
 import type { Product } from "../../graph/analysis/product.js";
-import type { Eqn } from "../../graph/graph.js";
 import * as k from "../../kernel/build.js";
 import type { Kernel } from "../../kernel/kernel.js";
-import type { Concrete } from "../../types/type.js";
 import { activationsOf } from "../product/dot-activations.js";
 import type { DotSides } from "../product/dot-sides.js";
 import type { Follower } from "../product/follower.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import type { DotSchedule } from "./dot-candidates.js";
 import { teamProduct } from "./team-product.js";
-
-type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
+import type { MapEqn } from "./team-rows.js";
 
 /**
  * A product of integers for a few tokens: the codes of a unit are multiplied and summed in integers, exactly, and what it

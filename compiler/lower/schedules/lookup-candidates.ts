@@ -1,8 +1,8 @@
 import type { Product } from "../../graph/analysis/product.js";
 import { lookupBytes, lookupColumns, lookupElement, type LookupElement } from "../product/lookup-activations.js";
 import type { Lowering } from "../toolkit/lowering.js";
-import { fixedSubgroup } from "../toolkit/team.js";
 import type { TeamCut } from "../product/team.js";
+import { differentCuts, hasRoom, multiprocessors, teamLanes, workgroupsInChunks } from "./team-cuts.js";
 
 /** How a product of n:m weights is cut whose activations are looked up. */
 export interface LookupSchedule extends TeamCut {
@@ -13,12 +13,6 @@ export interface LookupSchedule extends TeamCut {
   readonly element: LookupElement;
 }
 
-/** Bytes of workgroup memory left to others. */
-const reserve = 512;
-
-/** Multiprocessors of a large GPU, all of which should have as much to do. */
-const multiprocessors = 132;
-
 /** Slots that are written out one after the other, at most: longer code leaves no room for that of others. */
 const writtenOut = 32;
 
@@ -27,9 +21,6 @@ const longRow = 16;
 
 /** Teams that a multiprocessor has room for, as registers go. */
 const roomyTeams = 48;
-
-/** The most turns of rows whose sums a team keeps. */
-const chunkTurns = 4;
 
 /** What is said of a cut; the rest follows. */
 interface WantedCut {
@@ -65,12 +56,10 @@ export function lookupCuts(
   if (columns === null) return [];
   const { n, m } = product.sizes;
   const units = product.terms[0]!.rows!.shape.columns / columns;
-  const subgroup = fixedSubgroup(target) ?? 1;
-  let lanes = 1;
-  while (lanes < subgroup && lanes < units) lanes *= 2;
+  const lanes = teamLanes(units, target);
   const all = Math.ceil(units / lanes);
   const fits = (slots: number, memories: number, element: LookupElement): boolean =>
-    lookupBytes(columns, { lanes, slots, memories }, m, element) + reserve <= target.maxWorkgroupMemory;
+    hasRoom(lookupBytes(columns, { lanes, slots, memories, element }, m), target);
   const narrow = lookupElement(lowering, product.terms[0]!);
   const usual = fits(all, 1, "f32") ? "f32" : narrow;
   const make = (wanted: WantedCut): LookupSchedule | null => {
@@ -82,7 +71,7 @@ export function lookupCuts(
     if (memories === undefined || lanes * teams > target.maxInvocations) return null;
     const most = Math.max(1, Math.floor((multiprocessors * each * n) / together));
     // in chunks that are arranged in turns a team keeps the sums of all its rows
-    const workgroups = memories >= chunks ? most : Math.max(most, Math.ceil(n / (rows * teams * chunkTurns)));
+    const workgroups = memories >= chunks ? most : workgroupsInChunks(most, n, rows, teams);
     return { kind: "lookup", lanes, teams, rows, workgroups, slots, memories, carried, element };
   };
   const most = Math.floor(target.maxInvocations / lanes);
@@ -105,10 +94,5 @@ export function lookupCuts(
     { teams: many, each: 1, carried: 4 },
     { ...guess, carried: 4, slots: 4 },
   ];
-  const seen = new Map<string, LookupSchedule>();
-  for (const one of wanted) {
-    const made = make(one);
-    if (made !== null) seen.set(JSON.stringify(made), made);
-  }
-  return [...seen.values()];
+  return differentCuts(wanted.map(make));
 }

@@ -1,15 +1,12 @@
 import { codeOf } from "../../formats/code/registry.js";
 import type { Product } from "../../graph/analysis/product.js";
-import type { Eqn } from "../../graph/graph.js";
 import type { Kernel } from "../../kernel/kernel.js";
-import type { Concrete } from "../../types/type.js";
 import type { Follower } from "../product/follower.js";
 import { lookupActivations, lookupColumns, lookupElement, type LookupUnit } from "../product/lookup-activations.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import type { LookupSchedule } from "./lookup-candidates.js";
 import { teamProduct } from "./team-product.js";
-
-type MapEqn = Eqn<Concrete> & { readonly kind: "map" };
+import type { MapEqn } from "./team-rows.js";
 
 /**
  * A product of n:m weights for a few tokens: each kept weight looks up its activation in workgroup memory, where it would

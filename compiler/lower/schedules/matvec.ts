@@ -1,5 +1,4 @@
 import type { Eqn, IndexId } from "../../graph/graph.js";
-import { constantOf } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
 import type { Expr, Kernel } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
@@ -9,7 +8,7 @@ import { spread, workgroupPosition } from "../toolkit/dispatch.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import { leftUnit, type LeftSource } from "../product/left.js";
 import type { Product, ProductRows, ProductTerm } from "../../graph/analysis/product.js";
-import { rowAt, storedElement, storedUnit } from "../product/right.js";
+import { rowAt, storedElement, storedUnit, wholeRange } from "../product/right.js";
 import { lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { storeElement } from "../toolkit/store.js";
 import { followedRows, type Follower } from "../product/follower.js";
@@ -78,17 +77,6 @@ export function matvecApplies(product: Product, target: Target): boolean {
 /** Whether `matvec` computes reductions in the left side once a workgroup, and keeps it in workgroup memory. */
 export function matvecKeepsLeft(product: Product, target: Target): boolean {
   return canStage(product, target) && matvecApplies(product, target);
-}
-
-/** Whether k runs over all columns of the rows. */
-function wholeRange(term: ProductTerm): boolean {
-  const [range] = term.reduce.over;
-  return (
-    range !== undefined &&
-    term.rows !== null &&
-    constantOf(range.low) === 0 &&
-    constantOf(range.high) === term.rows.shape.columns
-  );
 }
 
 /** What may be tried for a product, the best guess first. */

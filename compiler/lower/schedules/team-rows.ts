@@ -34,11 +34,11 @@ export interface TeamRows<U> {
   rowsOf(turn: k.Operand, beyond?: boolean): Turn;
   /** Sums of a turn's rows, 0. */
   accumulators(): Sums;
-  /** Reads the units of this lane in a slot, of every row and of some terms: all, unless they are given. */
-  open(turn: Turn, slot: Expr, terms?: readonly ProductTerm[]): readonly OpenUnit<U>[];
+  /** Reads the units of this lane in a slot, of every row and term. */
+  open(turn: Turn, slot: Expr): readonly OpenUnit<U>[];
   /** The words of a step, loaded. */
   loadWords(step: Step): readonly Expr[];
-  /** The same as `open` of a step whose words were loaded. */
+  /** Reads the units of a step whose words were loaded. */
   openWords(step: Step, words: readonly Expr[]): readonly OpenUnit<U>[];
   add(sums: Sums, opened: readonly OpenUnit<U>[], slot: SlotActivations<U>): void;
   /** Adds up what the lanes have, and stores the results or computes what follows them. */
@@ -155,7 +155,7 @@ export function teamRows<U>(
   const openBy = (turn: Turn, slot: Expr, terms: readonly ProductTerm[], read: Reading): readonly OpenUnit<U>[] => {
     const unit = build.bind("unit", k.add(k.mul(slot, lanes), lane));
     const held = slots * lanes === units && slots % inChunk === 0 ? unit : build.bind("unit", k.min(unit, units - 1));
-    // where all lanes have a unit or none has one, `onlySlots` tells
+    // where all lanes have a unit or none has one, the slot is left out as a whole (`inRow`)
     const inside = slots * lanes === units ? null : build.bind("inside", k.less(unit, units));
     return terms.flatMap((term) =>
       turn.n.map((n, row) => {
@@ -227,7 +227,7 @@ export function teamRows<U>(
     chunks,
     rowsOf,
     accumulators,
-    open: (turn, slot, terms = product.terms) => openBy(turn, slot, terms, atOnce),
+    open: (turn, slot) => openBy(turn, slot, product.terms, atOnce),
     loadWords,
     openWords({ turn, slot, term }, words) {
       let at = 0;
