@@ -2,10 +2,11 @@
  * Products of one layer for one to eight tokens: those of integers (activations in int8), cut in every way that may be
  * tried, against those of floats, in one run:
  *
- *   npm run build && node bench/dot.mjs [--json] [--tokens 1,2,4,8] [--formats int4,sparse] [--shapes qkv,o,gate+up,down] [--quick] [--norm]
+ *   npm run build && node bench/dot.mjs [--json] [--tokens 1,2,4,8] [--formats int4,sparse] [--shapes qkv,o,gate+up,down] [--quick] [--norm] [--cut SCHEDULE]
  *
  * Weights take turns over more memory than any cache holds. What a program leaves is compared with sums on the host
- * before it is timed; WRONG marks what differs. `--quick` times the first cut only, `--norm` also products that normalise
+ * before it is timed; WRONG marks what differs. `--quick` times the first cut only, `--cut` these instead, schedules
+ * in JSON, and `--norm` also products that normalise
  * and round their activations themselves (16 bits of them). Formats are int4 and sparse, of which there are products of
  * integers, and f16 and sparse16, of which there are products of floats only; 2:4 ones of these look activations up.
  */
@@ -31,6 +32,7 @@ const { values: options } = parseArgs({
   options: {
     json: { type: "boolean" },
     quick: { type: "boolean" },
+    cut: { type: "string", multiple: true },
     norm: { type: "boolean" },
     device: { type: "string", default: "auto" },
     model: { type: "string", default: "llama-3.1-8b" },
@@ -111,6 +113,9 @@ async function time(program, x, tensors, copies, expected, rows) {
   });
 }
 
+/** The schedules of a kind that are to be timed: those asked for, or all that may be tried. */
+const cutsOf = (kind, all) => options.cut?.map((cut) => JSON.parse(cut)).filter((cut) => cut.kind === kind) ?? all();
+
 /** Columns of the longest row. */
 const gainColumns = 16384;
 const totals = new Map();
@@ -179,7 +184,9 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
         const { program: floats, fused } = ofFloats({});
         const chosen = await runFloats(floats, floats.kernels.map(({ schedule }) => schedule).join("+"));
         note(`${tokens} ${name} floats`, chosen);
-        const lookups = options.quick ? [] : lookupCuts({ graph: fused, target }, productOf(fused, fused.eqns[0]));
+        const lookups = options.quick
+          ? []
+          : cutsOf("lookup", () => lookupCuts({ graph: fused, target }, productOf(fused, fused.eqns[0])));
         const looked = [chosen];
         for (const schedule of lookups)
           looked.push(await runFloats(ofFloats({ schedule }).program, `lookup ${cutText(schedule)}`));
@@ -191,7 +198,7 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
         if ("diagnostics" in plain) throw new Error(plain.diagnostics.map(({ message }) => message).join("\n"));
         const product = productOf(plain.fused, plain.fused.eqns[0]);
         const sides = dotSides(product, target);
-        const cuts = sides === null ? [] : dotCandidates(product, sides, target);
+        const cuts = sides === null ? [] : cutsOf("dot", () => dotCandidates(product, sides, target));
         const times = [];
         for (const schedule of options.quick ? cuts.slice(0, 1) : cuts) {
           const { program } = compileStages(graph, binding, target, { schedule });

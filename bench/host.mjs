@@ -2,7 +2,7 @@
  * What the host takes for a token, apart from the GPU: a model of small layers with as many dispatches as one of a usual
  * shape.
  *
- *   npm run build && node bench/host.mjs [--device null|gpu|cpu] [--blocks 32] [--format FORMAT] [--steps 400] [--json]
+ *   npm run build && node bench/host.mjs [--device null|gpu|cpu] [--blocks 32] [--format FORMAT] [--shape NAME] [--steps 400] [--json]
  *
  * On Dawn's backend that computes nothing, the default, all of it is the binding's and Dawn's own time; on a GPU also
  * its driver's. `record`: the calls of a step into Dawn; `submit`: its commands and the read of its token go to the
@@ -32,17 +32,13 @@ const own = targetOf(device);
 const target = kind === "null" ? { ...own, subgroups: { min: 32, max: 32 } } : own;
 const executor = await createExecutor(device, { submitLimit: 256 });
 const caller = createCaller(executor, target, standardLibrary());
-const config = {
-  ...shapeOfModel("classics-3.7m", blocks),
-  hiddenSize: 512,
-  intermediateSize: 1024,
-  vocabSize: 512,
-  heads: 8,
-  keyValueHeads: 2,
-  headDim: 64,
-};
+const shape = option("shape", null);
+const small = { hiddenSize: 512, intermediateSize: 1024, vocabSize: 512, heads: 8, keyValueHeads: 2, headDim: 64 };
+const config = shape === null ? { ...shapeOfModel("classics-3.7m", blocks), ...small } : shapeOfModel(shape, blocks);
 const session = await syntheticSession(caller, config, parseFormat(option("format", "int4(128)")), "auto");
+/** The tenth that takes least, and the median. */
 const least = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 10)];
+const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const warmUp = 100;
 await withArena(executor, async (arena) => {
   const cache = await session.allocateCache(1, 256);
@@ -79,12 +75,13 @@ await withArena(executor, async (arena) => {
     record: least(record),
     submit: least(submit),
     token: least(token),
+    median: { record: median(record), submit: median(submit), token: median(token) },
   };
   const us = (value) => value.toFixed(0);
   if (process.argv.includes("--json")) console.log(JSON.stringify(row));
   else
     console.log(
-      `${row.dispatches} dispatches on ${row.device}: record ${us(row.record)} us (${(row.record / row.dispatches).toFixed(2)} a dispatch), submit ${us(row.submit)} us, token ${us(row.token)} us`,
+      `${row.dispatches} dispatches on ${row.device}: record ${us(row.record)} us (${(row.record / row.dispatches).toFixed(2)} a dispatch), submit ${us(row.submit)} us, token ${us(row.token)} us; medians ${us(row.median.record)}, ${us(row.median.submit)}, ${us(row.median.token)}`,
     );
 });
 session.release();

@@ -5,13 +5,19 @@ import { isSoftware, type FoundAdapter } from "./opened.js";
 import { withOnlyDevice, withOnlyDriver } from "./vulkan-environment.js";
 import { canChoose, listVulkanDevices, loadVulkan, twinsOf, type VulkanDevice } from "./vulkan.js";
 
+/** What Dawn need not check: nothing, what kernels do (`"kernels"`), or that and what is asked of it at each call. */
+export type Unchecked = boolean | "kernels";
+
 /** Dawn's toggles; they belong to an instance, so that checked and unchecked devices can live in one process. */
-function toggles(unchecked: boolean): string[] {
+function toggles(unchecked: Unchecked): string[] {
   // f16 and subgroup matrices on NVIDIA are behind the first two.
   const enabled = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
   // On SwiftShader, loads without clamps take 0.6 of the time, and zeroing 16 KiB of workgroup
   // memory takes 2 s to compile.
-  if (unchecked) enabled.push("disable_robustness", "disable_workgroup_init");
+  if (unchecked !== false) enabled.push("disable_robustness", "disable_workgroup_init");
+  // What WebGPU would refuse the compiler and the executor have ruled out; asked again at every call, it is a tenth of the
+  // host's time for a token.
+  if (unchecked === true) enabled.push("skip_validation");
   // Quantised to 100 us, timestamps would hide single kernels.
   return [`enable-dawn-features=${enabled.join(",")}`, "disable-dawn-features=timestamp_quantization"];
 }
@@ -43,7 +49,7 @@ export type WantedGpu =
 export type RequestGpu = (wanted: WantedGpu) => Promise<Pick<FoundAdapter, "instance" | "adapter"> | undefined>;
 
 /** Every real GPU that this machine has and Dawn can use, the preferred one first. */
-export async function findGpus(unchecked = false): Promise<readonly FoundGpu[]> {
+export async function findGpus(unchecked: Unchecked = false): Promise<readonly FoundGpu[]> {
   const listed = await hardwareDevices();
   if (listed?.devices.length === 0) return [];
   return listGpus(listed?.devices ?? null, (wanted) => findOnly(wanted, unchecked), listed?.canChoose);
@@ -52,7 +58,7 @@ export async function findGpus(unchecked = false): Promise<readonly FoundGpu[]> 
 /** What Dawn gives for one request. */
 export async function findOnly(
   wanted: WantedGpu,
-  unchecked = false,
+  unchecked: Unchecked = false,
 ): Promise<Pick<FoundAdapter, "instance" | "adapter"> | undefined> {
   const dawn = await import("webgpu");
   const open = (): { readonly instance: GPU; readonly asked: Promise<GPUAdapter | undefined> } => {
@@ -114,7 +120,7 @@ export async function listGpus(
 }
 
 /** The preferred GPU, or an error that says what to do. */
-export async function findGpu(unchecked = false): Promise<FoundAdapter> {
+export async function findGpu(unchecked: Unchecked = false): Promise<FoundAdapter> {
   const [gpu] = await findGpus(unchecked);
   if (gpu !== undefined) return gpu;
   const seen = [...new Set((await hardwareDevices())?.devices.map(({ name }) => name))];
@@ -124,7 +130,7 @@ export async function findGpu(unchecked = false): Promise<FoundAdapter> {
 }
 
 /** SwiftShader where its binaries run, else whatever software driver the system has. */
-export async function findCpu(unchecked = false): Promise<FoundAdapter> {
+export async function findCpu(unchecked: Unchecked = false): Promise<FoundAdapter> {
   const library = await loadVulkan();
   const dawn = await import("webgpu");
   const open = (): { instance: GPU; request: Promise<GPUAdapter | undefined> } => {

@@ -1,6 +1,6 @@
 /** The devices of a machine, in Node. */
 import { totalmem } from "node:os";
-import { findCpu, findGpu, findGpus, findNull, type FoundGpu } from "./adapter.js";
+import { findCpu, findGpu, findGpus, findNull, type FoundGpu, type Unchecked } from "./adapter.js";
 import { DeviceError } from "./error.js";
 import {
   describeLimits,
@@ -36,11 +36,12 @@ export interface DeviceOptions {
   /** `null`: a device that compiles shaders and computes nothing; `kind` is then ignored. */
   readonly backend?: "null";
   /**
-   * Drops Dawn's clamping of indices and its zeroing of workgroup memory: for programs whose kernels
-   * are proven to stay in range and to write before they read. An index out of range then reads or
-   * overwrites foreign memory, or ends the process.
+   * `"kernels"` drops Dawn's clamping of indices and its zeroing of workgroup memory: for programs whose kernels are proven
+   * to stay in range and to write before they read. An index out of range then reads or overwrites foreign memory, or ends
+   * the process. `true` drops its validation of calls, too: for programs that the compiler has made and an executor runs,
+   * which ask for nothing that WebGPU would refuse.
    */
-  readonly unchecked?: boolean;
+  readonly unchecked?: Unchecked;
 }
 
 /**
@@ -76,7 +77,7 @@ export async function listDevices(): Promise<readonly ListedDevice[]> {
   }));
 }
 
-async function findAll(unchecked: boolean): Promise<readonly FoundGpu[]> {
+async function findAll(unchecked: Unchecked): Promise<readonly FoundGpu[]> {
   const cpu = await findCpu(unchecked).catch((error: unknown) => {
     if (error instanceof DeviceError) return undefined;
     throw error;

@@ -19,7 +19,7 @@ export const classics = join(packageRoot(), "examples", "classics-3.7m");
  * that is computed with is used again by the same program, so that it takes more memory.
  */
 export async function openMachine({ poison } = { poison: true }): Promise<{ readonly caller: Caller; close(): void }> {
-  const device = await openDevice({ kind: "cpu", unchecked: true });
+  const device = await openDevice({ kind: "cpu", unchecked: "kernels" });
   const executor = await createExecutor(device, { poison });
   return {
     caller: createCaller(executor, targetOf(device), standardLibrary()),

@@ -152,12 +152,30 @@ test("an error that nobody awaited is thrown by the next operation, once", async
 });
 
 test("an unchecked device computes, beside a checked one", async () => {
-  const device = await openDevice({ kind: "cpu", unchecked: true });
-  const buffer = await device.createBuffer(16, "x");
-  await device.write(buffer, 0, Float32Array.of(1, 2, 3, 4));
-  await dispatch(device, square.replace("64", "4"), buffer, 1);
-  assert.equal(new Float32Array((await device.read(buffer, 0, 16)).buffer), Float32Array.of(1, 4, 9, 16));
-  device.close();
+  for (const unchecked of [true, "kernels"] as const) {
+    const device = await openDevice({ kind: "cpu", unchecked });
+    const buffer = await device.createBuffer(16, "x");
+    await device.write(buffer, 0, Float32Array.of(1, 2, 3, 4));
+    await dispatch(device, square.replace("64", "4"), buffer, 1);
+    assert.equal(new Float32Array((await device.read(buffer, 0, 16)).buffer), Float32Array.of(1, 4, 9, 16));
+    device.close();
+  }
+});
+
+test("a device whose kernels are not checked validates calls, one that is not checked at all compiles WGSL", async () => {
+  const kernels = await openDevice({ kind: "cpu", unchecked: "kernels" });
+  const refused = (device: Device) =>
+    failure(
+      device.guarded("a buffer", () => {
+        device.gpu.createBuffer({ size: 16, usage: bufferUsage.mapRead | bufferUsage.storage });
+      }),
+    );
+  assert.is((await refused(kernels)).code, "validation");
+  kernels.close();
+  const all = await openDevice({ kind: "cpu", unchecked: true });
+  const error = await failure(all.guarded("a kernel", () => void all.gpu.createShaderModule({ code: "fn main( {" })));
+  assert.is(error.code, "validation");
+  all.close();
 });
 
 test("a closed device says so, and closing twice is harmless", async () => {

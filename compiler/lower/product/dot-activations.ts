@@ -330,7 +330,8 @@ export function activationsOf(given: {
   }
 
   const words = slots * parts * (part / 4) * tokens.length;
-  return { stage, slot, turns, holds: !table && (!shared || words + slots <= heldWords) };
+  const begin = (): void => rounding?.forEach((row) => row.begin());
+  return { begin, stage, slot, turns, holds: !table && (!shared || words + slots <= heldWords) };
 }
 
 /** What an invocation arranges: a part of a unit, or of a table a group of it. */

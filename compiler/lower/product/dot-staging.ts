@@ -38,6 +38,8 @@ export function canRound({ group }: StagedPack, subgroup: number | null, size: n
 
 /** Codes and scales of a row's columns from the first that was rounded last. */
 export interface RoundedRow {
+  /** Computes what all columns share, by the whole workgroup: reductions that the row has one of, as a norm's. Once, first. */
+  begin(): void;
   /**
    * Rounds the columns from `first` (u32, a multiple of the columns of a group) on, into that one of several memories;
    * barriers before and after are the caller's. Those past the row's end are the last ones again.
@@ -52,10 +54,7 @@ export interface RoundedRow {
   read(column: Expr, words: number, only: Expr | null, memory: Expr | null): Codes;
 }
 
-/**
- * What rounds `columns` columns at a time of a token's row. Reductions that the row has one of, as a norm's, are
- * computed at once by the whole workgroup.
- */
+/** What rounds `columns` columns at a time of a token's row. */
 export function roundedRow(given: {
   readonly build: KernelBuilder;
   readonly pack: StagedPack;
@@ -107,8 +106,11 @@ export function roundedRow(given: {
         withIndices(around, [[pack.column, build.bind("column", k.add(place.base, part))]]);
       return { ...place, readers: upTo(perWord).map((part) => loadedEarly(elementAt(part), pack.value)) };
     });
-  const early = pack.ofRow.length > 0 && total === columns && turns <= earlyTurns ? loadedWords(k.u32(0)) : null;
-  for (const reduce of pack.ofRow) around = withKnown(around, [[reduce, reduceByTeam(around, memory.team, reduce)]]);
+  let early: readonly WordPlace[] | null = null;
+  function begin(): void {
+    if (pack.ofRow.length > 0 && total === columns && turns <= earlyTurns) early = loadedWords(k.u32(0));
+    for (const reduce of pack.ofRow) around = withKnown(around, [[reduce, reduceByTeam(around, memory.team, reduce)]]);
+  }
 
   const roundWord =
     (which: Expr | null) =>
@@ -176,7 +178,7 @@ export function roundedRow(given: {
     const words = turns <= earlyTurns ? loadedWords(first) : null;
     return () => (words === null ? round(first, which) : words.forEach(roundWord(which)));
   }
-  return { round, roundLater, read };
+  return { begin, round, roundLater, read };
 }
 
 /** A word of four columns that an invocation rounds. */

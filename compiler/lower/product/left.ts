@@ -28,10 +28,19 @@ export function leftValue(environment: Environment, term: ProductTerm): Expr {
   return term.left.map((factor) => k.convert("f32", lowerScalar(environment, factor))).reduce((a, b) => k.mul(a, b));
 }
 
-/** The left side at every column of a unit, for each token: with vector loads where it is a tensor read along k. */
-export function leftUnit(lowering: Lowering, build: KernelBuilder, source: LeftSource, columns: number): Expr[][] {
+/**
+ * The left side at every column of a unit, for each token: with vector loads where it is a tensor read along k. `element`:
+ * what these give, f32 or the f16 that are stored.
+ */
+export function leftUnit(
+  lowering: Lowering,
+  build: KernelBuilder,
+  source: LeftSource,
+  columns: number,
+  element: "f32" | "f16" = "f32",
+): Expr[][] {
   return source.tokens.map((environment, token) => {
-    const vectors = vectorLoads(lowering, build, environment, source, columns);
+    const vectors = vectorLoads(lowering, build, environment, source, columns, element);
     return vectors ?? Array.from({ length: columns }, (_, column) => leftElement(build, source, token, column));
   });
 }
@@ -43,6 +52,7 @@ export function vectorLoads(
   environment: Environment,
   source: LeftSource,
   columns: number,
+  element: "f32" | "f16" = "f32",
 ): Expr[] | null {
   const { term, firstColumn } = source;
   const [only, ...rest] = term.left;
@@ -76,7 +86,10 @@ export function vectorLoads(
   );
   const elements: Expr[] = [];
   for (let vector = 0; vector < columns / 4; vector++) {
-    const four = build.bind("x4", k.convert("vec4<f32>", k.loadBuffer(buffer, vectorElement, k.add(start, vector))));
+    const four = build.bind(
+      "x4",
+      k.convert(`vec4<${element}>`, k.loadBuffer(buffer, vectorElement, k.add(start, vector))),
+    );
     for (let i = 0; i < 4; i++) elements.push(k.component(four, i));
   }
   return elements;

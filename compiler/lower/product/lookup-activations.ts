@@ -37,11 +37,14 @@ export function lookupColumns(product: Product, target: Target): number | null {
       wholeRange(term) &&
       term.rows.shape.columns === first.rows?.shape.columns,
   );
-  return fits && columns !== null && columns % perItem === 0 ? columns : null;
+  return fits && columns !== null && columns % 4 === 0 ? columns : null;
 }
 
-/** Columns that an invocation arranges at once. */
-const perItem = 4;
+/** Columns of a unit that an invocation arranges at once: so many, up to 16, that each has one such item. */
+function columnsOfItem(columns: number, staged: number, size: number): number {
+  const widths = [4, 8, 16].filter((width) => columns % width === 0);
+  return widths.find((width) => staged / width <= size) ?? widths[widths.length - 1]!;
+}
 
 /** A unit of n:m weights as it is read, and whether it is one of its row's; null where it is. */
 export interface LookupUnit {
@@ -94,7 +97,8 @@ export function lookupActivations(given: {
   const array = build.array("left", element, perMemory * memories);
   const layout = element === "f16" && columns % 8 === 0 ? pairedColumns(lanes) : singleColumns(lanes, columns);
   const units = rows.shape.columns / columns;
-  const items = (slots * lanes * columns) / perItem;
+  const perItem = columnsOfItem(columns, perToken, size);
+  const items = perToken / perItem;
   const turnsOf = upTo(Math.ceil(items / size));
 
   /** What an invocation arranges in a turn, loaded. */
@@ -110,8 +114,8 @@ export function lookupActivations(given: {
     const firstColumn = build.bind("column", k.add(k.mul(unit, columns), within));
     return {
       inside: item === local ? null : k.less(local, items),
-      first: build.bind("first", layout.groupAt(place, owner)),
-      values: leftUnit(lowering, build, { term, tokens, firstColumn }, perItem).map((some) =>
+      first: build.bind("first", layout.groupAt(k.mul(place, perItem / 4), owner)),
+      values: leftUnit(lowering, build, { term, tokens, firstColumn }, perItem, element).map((some) =>
         some.map((value) => build.bind("x", value)),
       ),
     };
@@ -123,7 +127,7 @@ export function lookupActivations(given: {
           build.add(
             k.storeShared(
               array,
-              k.add(inMemory(first, memory), t * perToken + layout.inGroup[at]!),
+              k.add(inMemory(first, memory), t * perToken + layout.placeOf(at)),
               k.convert(element, value),
             ),
           ),
@@ -143,6 +147,7 @@ export function lookupActivations(given: {
   };
 
   return {
+    begin() {},
     stage(firstSlot) {
       arrange(firstSlot, null)();
       build.barrier();
@@ -211,8 +216,8 @@ interface Place {
 interface ColumnLayout {
   /** Of the lane `owner` the first column of a group of four that is the `place`-th. */
   groupAt(place: Expr, owner: Expr): Expr;
-  /** Those of the group, counted from there. */
-  readonly inGroup: readonly number[];
+  /** A column's, counted from the first of its group, or of the group before where that one begins a pair of them. */
+  placeOf(column: number): number;
   /** Where a lane begins. */
   base(lane: Expr): Expr;
   /** What gives the place of a column of the unit, for what begins at `base`. */
@@ -222,8 +227,8 @@ interface ColumnLayout {
 /** Elements of a word each: those of all lanes side by side. */
 function singleColumns(lanes: number, columns: number): ColumnLayout {
   return {
-    groupAt: (place, owner) => k.add(k.mul(place, perItem * lanes), owner),
-    inGroup: upTo(perItem).map((at) => at * lanes),
+    groupAt: (place, owner) => k.add(k.mul(place, 4 * lanes), owner),
+    placeOf: (column) => column * lanes,
     base: (lane) => lane,
     reader: (_build, base) => (column) => {
       const { first, position } = partsOf(column);
@@ -253,7 +258,7 @@ function pairedColumns(lanes: number): ColumnLayout {
   return {
     groupAt: (place, owner) =>
       k.add(k.add(k.mul(k.div(place, 2), 4 * pair), k.mul(k.rem(place, 2), pair)), k.mul(owner, 2)),
-    inGroup: upTo(perItem).map(placeIn),
+    placeOf: placeIn,
     base: (lane) => k.mul(lane, 2),
     reader(build, base) {
       const start = build.bind("start", base);

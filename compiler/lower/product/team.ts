@@ -62,6 +62,8 @@ export interface SlotActivations<U> {
 
 /** The activations of a workgroup. */
 export interface TeamActivations<U> {
+  /** Computes what all of them share. Once, before the rest; what was loaded before is under way meanwhile. */
+  begin(): void;
   /** Puts those of `slots` slots from `firstSlot` (u32) on into workgroup memory, for all to read. */
   stage(firstSlot: Expr): void;
   /** Whether a lane may keep all of its own in registers. */

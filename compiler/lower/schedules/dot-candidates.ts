@@ -3,7 +3,15 @@ import type { Target } from "../../target.js";
 import { activationBytes, type KeptIn } from "../product/dot-activations.js";
 import type { DotSides } from "../product/dot-sides.js";
 import type { TeamCut } from "../product/team.js";
-import { differentCuts, hasRoom, multiprocessors, teamLanes, workgroupsInChunks } from "./team-cuts.js";
+import {
+  differentCuts,
+  evenTeams,
+  evenWorkgroups,
+  hasRoom,
+  multiprocessors,
+  teamLanes,
+  workgroupsInChunks,
+} from "./team-cuts.js";
 import { canRound } from "../product/dot-staging.js";
 import { fixedSubgroup } from "../toolkit/team.js";
 
@@ -72,6 +80,9 @@ export function dotCandidates(
   const rounds = sides.pack !== null;
   const inTurns: Partial<DotSchedule> = { teams: most, workgroups: own, slots: 1, memories: 2 };
   const twoRows: Partial<DotSchedule> = { rows: 2, teams: most, workgroups: own };
+  // what follows a product of one term, a rotation of heads, wants shares of a power of two
+  const evenly = evenTeams(Math.ceil(product.sizes.n / own), most);
+  const even = { teams: evenly, workgroups: evenWorkgroups(own, product.sizes.n, 1, evenly) };
   const wanted: readonly Partial<DotSchedule>[] =
     target.kind === "cpu"
       ? [
@@ -85,6 +96,7 @@ export function dotCandidates(
       : [
           // where rounding does not take the registers: chunks in turns, and two rows if all workgroups then have some
           ...(table && !rounds ? [inTurns, ...(together >= 1.4 * multiprocessors * most ? [twoRows] : [])] : []),
+          ...(table && product.terms.length > 1 ? [even] : []),
           ...(table || wide
             ? [{ teams: most, workgroups: table ? own : multiprocessors }]
             : [{ teams: most / 2, workgroups: 4 * multiprocessors, early: 2 }]),

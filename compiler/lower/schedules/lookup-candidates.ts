@@ -2,7 +2,15 @@ import type { Product } from "../../graph/analysis/product.js";
 import { lookupBytes, lookupColumns, lookupElement, type LookupElement } from "../product/lookup-activations.js";
 import type { Lowering } from "../toolkit/lowering.js";
 import type { TeamCut } from "../product/team.js";
-import { differentCuts, hasRoom, multiprocessors, teamLanes, workgroupsInChunks } from "./team-cuts.js";
+import {
+  differentCuts,
+  evenTeams,
+  evenWorkgroups,
+  hasRoom,
+  multiprocessors,
+  teamLanes,
+  workgroupsInChunks,
+} from "./team-cuts.js";
 
 /** How a product of n:m weights is cut whose activations are looked up. */
 export interface LookupSchedule extends TeamCut {
@@ -33,7 +41,10 @@ interface WantedCut {
   readonly element?: LookupElement;
 }
 
-/** Teams enough that each has one of the rows of a multiprocessor; where those are many, that all have as many. */
+/**
+ * Teams enough that each has one of the rows of a multiprocessor; where those are many, that all have as many, in two
+ * workgroups, one of which multiplies while the other begins.
+ */
 function guessOf(
   rows: number,
   terms: number,
@@ -42,7 +53,7 @@ function guessOf(
   if (rows <= roomyTeams) return { teams: some, each: Math.max(1, Math.ceil(rows / some)), carried: 4 };
   // what follows a product, a rotation of heads, wants shares of a power of two
   if (terms === 1) return { teams: some, each: Math.max(1, Math.floor(roomyTeams / some)), carried: 4 };
-  return { teams: Math.ceil(rows / Math.ceil(rows / many)), each: 1, carried: 4 };
+  return { teams: evenTeams(rows, many), each: 2, carried: 4 };
 }
 
 /** What may be tried for a product, the best guess first. `together`: rows of all products that become one dispatch. */
@@ -69,7 +80,7 @@ export function lookupCuts(
     const slots = Math.ceil(all / chunks);
     const memories = [chunks, 2, 1].find((each) => each <= chunks && fits(slots, each, element));
     if (memories === undefined || lanes * teams > target.maxInvocations) return null;
-    const most = Math.max(1, Math.floor((multiprocessors * each * n) / together));
+    const most = evenWorkgroups(Math.floor((multiprocessors * each * n) / together), n, rows, teams);
     // in chunks that are arranged in turns a team keeps the sums of all its rows
     const workgroups = memories >= chunks ? most : workgroupsInChunks(most, n, rows, teams);
     return { kind: "lookup", lanes, teams, rows, workgroups, slots, memories, carried, element };

@@ -21,6 +21,17 @@ export function teamLanes(units: number, target: Target): number {
   return lanes;
 }
 
+/** As few teams, up to `most`, as take so many rows in as many turns: all have as much to do. */
+export function evenTeams(rows: number, most: number): number {
+  return Math.ceil(rows / Math.ceil(rows / most));
+}
+
+/** As few workgroups of so many teams, up to `most`, as take `n` rows, `rows` a team, in as many turns. */
+export function evenWorkgroups(most: number, n: number, rows: number, teams: number): number {
+  const positions = Math.ceil(n / (rows * teams));
+  return evenTeams(positions, Math.max(1, most));
+}
+
 /** The most turns of rows whose sums a team keeps. */
 const chunkTurns = 4;
 

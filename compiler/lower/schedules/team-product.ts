@@ -51,6 +51,7 @@ function walkCarrying<U>(rows: TeamRows<U>, carried: number): void {
   const { build, activations, terms, turns, inChunk, chunks } = rows;
   const first = rows.rowsOf(0);
   const held = carry(rows, first, carried);
+  activations.begin();
   if (chunks === 1) activations.stage(k.u32(0));
   else {
     activations.turns.all(chunks);
@@ -95,18 +96,25 @@ function walkCarrying<U>(rows: TeamRows<U>, carried: number): void {
 
 /** All activations stand in workgroup memory; the first loads of weights are under way while they are arranged. */
 function walkAtOnce<U>(rows: TeamRows<U>, loading: Loading): void {
-  const { build, activations, turns, inChunk } = rows;
+  const { build, activations, turns, inChunk, terms } = rows;
   const first = rows.rowsOf(0);
-  const early = upTo(Math.min(inChunk, loading.early)).map((slot) => rows.open(first, k.u32(slot)));
+  const early = upTo(Math.min(inChunk, loading.early)).map((slot) => {
+    const loaded = terms.map((term) => {
+      const step: Step = { turn: first, term, slot: k.u32(slot) };
+      return { step, words: rows.loadWords(step) };
+    });
+    return () => loaded.flatMap(({ step, words }) => rows.openWords(step, words));
+  });
+  activations.begin();
   activations.stage(k.u32(0));
   const held = activations.holds ? upTo(inChunk).map((slot) => activations.slot(slot, null)) : null;
-  const walk = (turn: Turn, opened: readonly (readonly OpenUnit<U>[])[]): void => {
+  const walk = (turn: Turn, opened: readonly (() => readonly OpenUnit<U>[])[]): void => {
     const sums = rows.accumulators();
     only(build, turn.inside, () =>
       inBatches(
         inChunk,
         loading.ahead,
-        (slot) => opened[slot] ?? rows.open(turn, k.u32(slot)),
+        (slot) => opened[slot]?.() ?? rows.open(turn, k.u32(slot)),
         (slot, some) => rows.add(sums, some, held?.[slot] ?? activations.slot(slot, null)),
       ),
     );
@@ -123,6 +131,7 @@ function walkChunks<U>(rows: TeamRows<U>, carried: number, memories: number, loa
   const all = upTo(turns).map((turn) => ({ turn: rows.rowsOf(turn), sums: rows.accumulators() }));
   const firstTurn = all[0]!.turn;
   const held = carried > 0 ? carry(rows, firstTurn, carried) : null;
+  activations.begin();
   const [together, apart] = [memories >= chunks, memories > 1];
   if (together) activations.turns.all(chunks);
   else if (apart) activations.turns.first();
