@@ -6,8 +6,8 @@
  *
  * Weights take turns over more memory than any cache holds. What a program leaves is compared with sums on the host
  * before it is timed; WRONG marks what differs. `--quick` times the first cut only, `--cut` these instead, schedules
- * in JSON, and `--norm` also products that normalise
- * and round their activations themselves (16 bits of them). Formats are int4 and sparse, of which there are products of
+ * in JSON, and `--norm` also products that round their
+ * activations themselves (16 bits of them), as in a block: q, k, v and gate and up after a norm. Formats are int4 and sparse, of which there are products of
  * integers, and f16 and sparse16, of which there are products of floats only; 2:4 ones of these look activations up.
  */
 import { fileURLToPath } from "node:url";
@@ -65,9 +65,9 @@ const say = (row) => {
       `${row.shape.padEnd(8)} ${String(row.tokens).padStart(2)} ${row.format.padEnd(8)} ${row.us.toFixed(2).padStart(9)} us ${row.gbs.toFixed(0).padStart(6)} GB/s ${row.right ? "     " : "WRONG"} ${row.cut}${row.slow > 1.04 ? ` at ${(1 / row.slow).toFixed(2)} of the clock` : ""}`,
     );
 };
-/** A row as `rms_norm` and `round_activations` make it, of gains of 1. */
-function normedRow(row, group) {
-  const scale = 1 / Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / row.length + 1e-5);
+/** A row as `rms_norm`, of gains of 1, where it is normalised, and `round_activations` make it. */
+function roundedRow(row, group, isNormed) {
+  const scale = isNormed ? 1 / Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / row.length + 1e-5) : 1;
   const normed = row.map((x) => (half ? roundF16(x * scale) : x * scale));
   for (let from = 0; from < row.length; from += group) {
     const part = normed.subarray(from, from + group);
@@ -205,9 +205,11 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
           times.push(await run(program, packed, 1e-5, "integers", cutText(schedule)));
         }
         if (options.norm) {
+          const isNormed = layer === "qkv" || pair;
+          const whole = pair ? "normed_gated" : isNormed ? "normed_product" : "rounded_product";
           const rows = Uint16Array.from(randomValues(tokens * k, 11), f16Bits);
           const rounded = Array.from({ length: tokens }, (_, t) =>
-            normedRow(Float32Array.from(rows.subarray(t * k, (t + 1) * k), f16FromBits), group),
+            roundedRow(Float32Array.from(rows.subarray(t * k, (t + 1) * k), f16FromBits), group, isNormed),
           );
           const results = rounded.map((row) =>
             Array.from({ length: weights.rows }, (_, at) => {
@@ -221,12 +223,18 @@ for (const { layer, n: outputs, k } of benchLayers(models[options.model])) {
           const given = half ? rows : Float32Array.from(rows, f16FromBits);
           for (const schedule of options.quick ? [null] : [null, ...cuts]) {
             const own = schedule === null ? {} : { schedule: { ...schedule, slots: Math.max(1, schedule.slots) } };
-            const made = compileStages(value.functions.get(pair ? "normed_gated" : "normed_product"), of, target, own);
-            const { program } = made;
+            const { program } = compileStages(value.functions.get(whole), of, target, own);
             if (program.kernels.length > 1) continue;
             const cut = schedule === null ? "chosen" : Object.values(schedule).slice(1).join(" ");
-            const us = await run(program, given, 2e-2, "normed", `norm: ${cut}`, results);
-            if (schedule === null) note(`${tokens} ${name} integers with norms, as chosen`, us);
+            const us = await run(
+              program,
+              given,
+              2e-2,
+              "rounded",
+              `${isNormed ? "normed" : "rounded"}: ${cut}`,
+              results,
+            );
+            if (schedule === null) note(`${tokens} ${name} integers as a block has them, as chosen`, us);
           }
         }
         note(`${tokens} ${name} integers, first cut`, times[0] ?? Infinity);

@@ -39,13 +39,11 @@ async function timeWith(
     if (buffer.role !== "temporary") continue;
     temporaries.set(buffer.id, await make(buffer.bytes, `temporary of ${program.name}`));
   }
+  const modules = await device.guarded(`compiling ${program.name}`, () =>
+    program.kernels.map((kernel) => gpu.createShaderModule({ code: kernel.wgsl })),
+  );
   const pipelines = await device.guarded(`compiling ${program.name}`, () =>
-    program.kernels.map((kernel) =>
-      gpu.createComputePipeline({
-        layout: "auto",
-        compute: { module: gpu.createShaderModule({ code: kernel.wgsl }), entryPoint: "main" },
-      }),
-    ),
+    modules.map((module) => gpu.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main" } })),
   );
   const sets = inputs.map((set) =>
     program.steps.flatMap((step) => {

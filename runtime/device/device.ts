@@ -38,8 +38,8 @@ export interface DeviceOptions {
   /**
    * `"kernels"` drops Dawn's clamping of indices and its zeroing of workgroup memory: for programs whose kernels are proven
    * to stay in range and to write before they read. An index out of range then reads or overwrites foreign memory, or ends
-   * the process. `true` drops its validation of calls, too: for programs that the compiler has made and an executor runs,
-   * which ask for nothing that WebGPU would refuse.
+   * the process. `true` drops its validation of calls, too: for programs that the compiler of this process has made and
+   * an executor runs, which ask for nothing that WebGPU would refuse. A Program from a file is for a checked device.
    */
   readonly unchecked?: Unchecked;
 }

@@ -63,6 +63,8 @@ export interface Device extends DeviceDescription {
    * @throws DeviceError too-large or out-of-memory, naming `label` and the sizes
    */
   createBuffer(bytes: number, label: string, usage?: GPUBufferUsageFlags): Promise<GPUBuffer>;
+  /** Whether a buffer is one that `createBuffer` made and `free` has not taken back. */
+  holds(buffer: GPUBuffer): boolean;
   /** Destroys a buffer that `createBuffer` made, at once, and takes it off the account. Twice is harmless. */
   free(buffer: GPUBuffer): void;
   /** Runs `work` at once and turns what WebGPU or the driver has against it into a DeviceError that names `label`. */
@@ -305,6 +307,7 @@ function makeDevice(found: FoundAdapter, gpu: GPUDevice, { wait, memory: hostMem
     hostMemory,
     lost,
     createBuffer,
+    holds: (buffer) => sizes.has(buffer),
     free,
     guarded,
     submit,

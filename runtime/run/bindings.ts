@@ -22,6 +22,14 @@ export interface Given {
   readonly words: ReadonlyMap<string, number>;
 }
 
+/** What tensors are held against. */
+export interface BoundMemory {
+  /** Whether a tensor has not been released. */
+  lives(tensor: DeviceTensor): boolean;
+  /** Bytes whose multiples a binding begins at. */
+  readonly alignment: number;
+}
+
 /**
  * Checks what a caller gives against a program. `inputs` may have scalars beside the tensors.
  * @throws DeviceError validation, naming the argument
@@ -31,13 +39,13 @@ export function bindArguments(
   inputs: Readonly<Record<string, Argument>>,
   parameters: Readonly<Record<string, number | boolean>>,
   outputs: Readonly<Record<string, DeviceTensor>>,
-  usable: (tensor: DeviceTensor) => boolean,
+  memory: BoundMemory,
 ): Given {
   for (const [name, given] of Object.entries({ inputs, parameters, outputs }))
     if (typeof given !== "object" || given === null || Array.isArray(given))
       throw new DeviceError("validation", `${program.name}: ${name} are given by name, not as ${describe(given)}.`);
   return {
-    ...givenRanges(program, inputs, outputs, usable),
+    ...givenRanges(program, inputs, outputs, memory),
     words: parameterWords(program, { ...inputs, ...parameters }),
   };
 }
@@ -46,7 +54,7 @@ function givenRanges(
   program: Program,
   inputs: Readonly<Record<string, Argument>>,
   outputs: Readonly<Record<string, DeviceTensor>>,
-  usable: (tensor: DeviceTensor) => boolean,
+  memory: BoundMemory,
 ): Pick<Given, "ranges" | "tensors"> {
   const ranges = new Map<number, Range>();
   const tensors = new Map<number, DeviceTensor>();
@@ -61,7 +69,9 @@ function givenRanges(
     if (!sameForm(form, given)) return fail(`is ${printForm(wanted)}, but ${printForm(given)} was given`);
     if (!isSameOrder(given.order, wanted.order))
       return fail(`has its rows ${orderText(wanted.order)}, but one with rows ${orderText(given.order)} was given`);
-    if (!usable(given)) return fail("has been released");
+    if (!memory.lives(given)) return fail("has been released");
+    if (given.offset % memory.alignment !== 0)
+      return fail(`begins at ${given.offset} in its buffer, where a multiple of ${memory.alignment} is bound`);
     if (given.offset + bytes > given.buffer.size) return fail(`takes ${bytes} bytes, more than its buffer has`);
     const other = written.get(given.buffer);
     if (other !== undefined) return fail(`shares its memory with ${other}, which is written`);

@@ -62,8 +62,10 @@ export interface MemoryOptions {
   readonly idleLimit: number;
   /** Whether what a program frees is used again by what it allocates later. */
   readonly reuse: boolean;
-  /** Waits until nothing that is recorded uses what lies idle. */
-  readonly drain: () => Promise<void>;
+  /** Submits what is recorded, so that nothing submitted later uses what lies idle now. */
+  readonly flush: () => void;
+  /** Waits until what is submitted has run. */
+  readonly finish: () => Promise<void>;
 }
 
 /** The most bytes that a program has allocated at once. */
@@ -82,7 +84,7 @@ export function bytesAtOnce({ steps, buffers }: Program): number {
 const mostSpare = 4;
 
 /** Makes an account of memory, empty. */
-export function createMemory(device: Device, { idleLimit, reuse, drain }: MemoryOptions): Memory {
+export function createMemory(device: Device, { idleLimit, reuse, flush, finish }: MemoryOptions): Memory {
   const pool = createPool(device);
   /** Bytes of the buffers of tensors that live. */
   const live = new Map<GPUBuffer, number>();
@@ -98,7 +100,10 @@ export function createMemory(device: Device, { idleLimit, reuse, drain }: Memory
       return await device.createBuffer(size, label);
     } catch (error) {
       if (!(error instanceof DeviceError) || error.code !== "out-of-memory" || pool.idleBytes === 0) throw error;
-      await drain();
+      flush();
+      await finish();
+      // what other calls have recorded meanwhile may use what they have given back
+      flush();
       pool.trim(0);
       return device.createBuffer(size, label);
     }

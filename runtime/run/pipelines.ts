@@ -73,14 +73,17 @@ export function createPipelines(device: Device): Pipelines {
     const parameterBytes = Math.ceil(kernel.parameters.length / 4) * 16;
     let module: GPUShaderModule | undefined;
     try {
+      // WGSL that is refused must not become a pipeline: where calls are not validated, Dawn ends the process for it
+      await device.guarded(`kernel ${kernel.name}`, () => {
+        module = device.gpu.createShaderModule({ code: kernel.wgsl, label: kernel.name });
+      });
       return await device.guarded(`kernel ${kernel.name}`, async () => {
         const layout = layoutOf(kernel.bindings);
         const groups = parameterBytes === 0 ? [layout] : [layout, parameterLayout(parameterBytes)];
-        module = device.gpu.createShaderModule({ code: kernel.wgsl, label: kernel.name });
         const pipeline = await device.gpu.createComputePipelineAsync({
           label: kernel.name,
           layout: device.gpu.createPipelineLayout({ label: kernel.name, bindGroupLayouts: groups }),
-          compute: { module, entryPoint: "main" },
+          compute: { module: module!, entryPoint: "main" },
         });
         return { kernel, pipeline, layout, parameterBytes };
       });

@@ -47,10 +47,8 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
     idleLimit: options.idleLimit ?? (device.kind === "gpu" ? 2 ** 32 : 2 ** 28),
     // poison is recorded before all else of a run
     reuse: poison === null,
-    drain() {
-      recorder.flush();
-      return device.finish();
-    },
+    flush: () => recorder.flush(),
+    finish: () => device.finish(),
   });
   const recorder = await createRecorder(device, pipelines, groups, outcomes, {
     firstSubmit: options.submitLimit === undefined && device.kind === "gpu" ? 16 : Infinity,
@@ -67,10 +65,20 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
   const bound = createBoundPrograms({ device, pipelines, groups, memory, recorder });
   const prepared = new WeakSet<Prepared>();
 
-  /** Checks that something is a tensor that lives. */
+  /** Whether a tensor lives: a part of another does as long as their buffer does. */
+  const lives = (tensor: DeviceTensor): boolean => !memory.isReleased(tensor) && device.holds(tensor.buffer);
+
+  /** Checks that something is a tensor that lives, and lies in its buffer. */
   function usable(tensor: DeviceTensor, done: string): DeviceTensor {
     if (!isTensor(tensor)) throw new DeviceError("validation", `A tensor is ${done}, and found ${describe(tensor)}.`);
     if (memory.isReleased(tensor)) throw new DeviceError("validation", `A tensor was ${done} that has been released.`);
+    if (!device.holds(tensor.buffer))
+      throw new DeviceError("validation", `A tensor was ${done} whose memory ${device.name} does not hold.`);
+    if (tensor.offset + tensor.bytes > tensor.buffer.size)
+      throw new DeviceError(
+        "validation",
+        `A tensor was ${done} of ${formatBytes(tensor.bytes)} at ${tensor.offset}, more than the ${formatBytes(tensor.buffer.size)} of its buffer.`,
+      );
     return tensor;
   }
 
@@ -85,7 +93,8 @@ export async function createExecutor(device: Device, options: ExecutorOptions = 
         "validation",
         "`prepared` should be what this executor's `prepare` gave for a Program: await it, and give its result.",
       );
-    return bindArguments(program.program, inputs, parameters, outputs, (tensor) => !memory.isReleased(tensor));
+    const { minStorageBufferOffsetAlignment: alignment } = device.limits;
+    return bindArguments(program.program, inputs, parameters, outputs, { lives, alignment });
   }
 
   async function run(

@@ -152,6 +152,8 @@ export function checkProgram(value: unknown, device: Pick<Device, "name" | "feat
   const kernels = list(program["kernels"], "kernels", (found, path) => {
     const one = record(found, path);
     for (const key of ["name", "wgsl", "schedule"]) text(one[key], `${path}.${key}`);
+    if (!/@compute[^;{}]*\bfn\s+main\s*\(/.test(one["wgsl"] as string))
+      refuse(`has no entry point main in ${path}.wgsl`);
     three(one["workgroupSize"], `${path}.workgroupSize`, (axis) => whole(1, limits[`maxComputeWorkgroupSize${axis}`]));
     const bindings = list(one["bindings"], `${path}.bindings`, (binding, at) =>
       oneOf("read", "read_write")(record(binding, at)["access"], `${at}.access`),
@@ -159,7 +161,7 @@ export function checkProgram(value: unknown, device: Pick<Device, "name" | "feat
     whole(0, limits.maxStorageBuffersPerShaderStage)(bindings.length, `${path}.bindings.length`);
     const own = list(one["parameters"], `${path}.parameters`, text);
     whole(0, most.kernelParameters)(own.length, `${path}.parameters.length`);
-    return { name: one["name"] as string, bindings: bindings.length, parameters: own };
+    return { name: one["name"] as string, bindings, parameters: own };
   });
 
   /** How many dispatches a step comes to. */
@@ -182,8 +184,17 @@ export function checkProgram(value: unknown, device: Pick<Device, "name" | "feat
       case "dispatch": {
         const kernel = kernels[whole(0, kernels.length - 1)(one["kernel"], `${path}.kernel`)]!;
         const bound = list(one["buffers"], `${path}.buffers`, buffer);
-        if (bound.length !== kernel.bindings)
-          return fail(`${path}.buffers`, `a list of the ${kernel.bindings} buffers of ${kernel.name}`, one["buffers"]);
+        if (bound.length !== kernel.bindings.length)
+          return fail(
+            `${path}.buffers`,
+            `a list of the ${kernel.bindings.length} buffers of ${kernel.name}`,
+            one["buffers"],
+          );
+        const written = bound.find(
+          (id, at) => kernel.bindings[at] === "read_write" && bound.indexOf(id) !== bound.lastIndexOf(id),
+        );
+        if (written !== undefined)
+          return refuse(`binds buffer ${written}, which ${kernel.name} writes, in two places, at ${path}`);
         const absent = bound.find((id) => !allocated.has(id));
         if (absent !== undefined)
           return refuse(`dispatches ${kernel.name} before it allocates buffer ${absent}, at ${path}`);

@@ -93,6 +93,8 @@ for (const shape of shapes)
 test("chunks in turns: those of the next are rounded and arranged while one is multiplied", () => {
   for (const shape of [
     { tokens: 1, n: 70, k: 4608, group: 64, format: "nm(2, 4) of int4(64)", norm: true },
+    // as many columns in each chunk: after the last there are none
+    { tokens: 1, n: 10, k: 6144, group: 64, format: "nm(2, 4) of int4(64)", norm: true },
     { tokens: 2, n: 6, k: 4480, group: 128, format: "int4(128)", norm: false },
   ]) {
     const given = caseOf(shape);
@@ -117,6 +119,17 @@ test("chunks in turns: those of the next are rounded and arranged while one is m
           assert.equal(schedulesOf(stages), ["dot"], JSON.stringify(schedule));
         }
   }
+});
+
+test("the first words of weights are on their way while a norm is computed", () => {
+  const given = caseOf({ tokens: 1, n: 70, k: 2048, group: 64, format: "nm(2, 4) of int4(64)", norm: true });
+  const { kernels } = agreeSimulated(given, expectedOf(given), device);
+  const [kernel] = kernels.flat();
+  const barrier = kernel!.body.findIndex(({ kind }) => kind === "barrier");
+  const weights = kernel!.buffers.filter(({ tensor }) => tensor === "w").map(({ name }) => name);
+  const before = JSON.stringify(kernel!.body.slice(0, barrier));
+  assert.ok(barrier > 0 && weights.length > 0);
+  for (const name of weights) assert.match(before, `"buffer":"${name}"`);
 });
 
 for (const shape of shapes)

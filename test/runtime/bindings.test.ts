@@ -30,7 +30,8 @@ const bound = (
   inputs: Record<string, Argument>,
   parameters: Record<string, number | boolean> = {},
   outputs: Record<string, DeviceTensor> = {},
-): ReturnType<typeof bindArguments> => bindArguments(program, inputs, parameters, outputs, () => true);
+): ReturnType<typeof bindArguments> =>
+  bindArguments(program, inputs, parameters, outputs, { lives: () => true, alignment: 16 });
 
 test("tensors and scalars go to their buffers and names, wherever they lie", () => {
   const [x, y] = [made(128), made()];
@@ -153,7 +154,10 @@ test("what is no tensor, or none that fits, is refused by the name of the argume
       () => bound(accumulate, { x, state: made() }, {}, { state: made() }),
       "accumulate: state is the final state of an input and goes where that is.",
     ],
-    [() => bindArguments(shifted, { x }, { shift: 1 }, {}, () => false), "shifted: x has been released."],
+    [
+      () => bindArguments(shifted, { x }, { shift: 1 }, {}, { lives: () => false, alignment: 16 }),
+      "shifted: x has been released.",
+    ],
   ];
   for (const [work, message] of cases) assert.is(refusal(work), message);
 });

@@ -4,7 +4,7 @@ import { InternalError } from "../../diagnostic.js";
 import { isPowerOfTwo } from "../../types/shape.js";
 import type { Concrete, FormatSpec } from "../../types/type.js";
 import { eqnOperands, freshIndices } from "../eqn.js";
-import { integer } from "../build.js";
+import { binary, integer } from "../build.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "../graph.js";
 import {
   boundIndices,
@@ -17,6 +17,7 @@ import {
   scalarLoads,
   scalarReductions,
   substitute,
+  unorderedKey,
   type Reduce,
 } from "../scalar.js";
 import type { StorageMap } from "../storage.js";
@@ -44,9 +45,16 @@ export interface StagedPack {
   /** Reductions of both that a row has one of; innermost first. */
   readonly ofRow: readonly Reduce<Concrete>[];
   /** Reductions of the scale over the columns of its group, in order. */
-  readonly ofGroup: readonly Reduce<Concrete>[];
+  readonly ofGroup: readonly GroupReduce[];
   /** Equations that need not be computed where every reader does this: the pack, its scale, its source. */
   readonly instead: readonly ValueId[];
+}
+
+/** A reduction over the columns of a group. */
+export interface GroupReduce {
+  readonly reduce: Reduce<Concrete>;
+  /** What it reduces, of the element in column `StagedPack.column`; null where that is not a matter of a column alone. */
+  readonly ofColumn: S | null;
 }
 
 /** Staged packs by what they define. */
@@ -130,9 +138,27 @@ function stagedPack(graph: ConcreteGraph, eqn: PackEqn, fresh: () => IndexId): S
     ...new Map([...sorted(value), ...sorted(scale)].filter(isOfRow).map((each) => [scalarKey(each), each])).values(),
   ];
   if (scalarReductions(value).some((reduce) => !isOfRow(reduce))) return null;
-  const ofGroup = sorted(scale).filter((reduce) => !isOfRow(reduce));
+  /** What is reduced over a group's columns with those, `g * group + j`, as columns of the row. */
+  const ofColumn = ({ over: [over], body }: Reduce<Concrete>): S | null => {
+    const inGroup: S = { kind: "index", index: over!.index, name: over!.name };
+    const key = unorderedKey(binary("add", binary("multiply", index(groupIndex), integer(group)), inGroup));
+    const made = mapScalar(body, (node) =>
+      node.kind === "binary" && unorderedKey(node) === key ? index(column) : node,
+    );
+    const free = freeIndices(made);
+    return free.has(over!.index) || free.has(groupIndex) ? null : made;
+  };
+  const ofGroup = sorted(scale)
+    .filter((reduce) => !isOfRow(reduce))
+    .map((reduce) => ({ reduce, ofColumn: ofColumn(reduce) }));
   const whole = ofGroup.every(
-    ({ op, over: [range, ...more], body }) =>
+    ({
+      reduce: {
+        op,
+        over: [range, ...more],
+        body,
+      },
+    }) =>
       op !== "argmax" &&
       op !== "mean" &&
       range !== undefined &&

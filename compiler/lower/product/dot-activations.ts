@@ -154,27 +154,30 @@ export function activationsOf(given: {
       );
   };
 
-  function stage(firstSlot: Expr): void {
-    if (!shared) return;
-    if (rounding !== null) {
-      const first = firstColumn(firstSlot);
-      for (const row of rounding) row.round(first, null);
+  function stage(firstSlot: Expr): () => void {
+    if (!shared) return () => {};
+    const first = rounding === null ? null : firstColumn(firstSlot);
+    // what several tokens load would not find registers
+    const one = rounding?.length === 1 ? rounding[0]!.roundLater(first!, null) : null;
+    return () => {
+      if (one !== null) one();
+      else for (const row of rounding ?? []) row.round(first!, null);
+      if (rounding !== null) build.barrier();
+      const readers = rounding === null ? packed() : rounded(rounding, firstSlot, null);
+      readers.forEach((readPart, t) => {
+        build.loop(
+          "item",
+          k.builtin("local_index"),
+          k.u32(items),
+          (item) => {
+            const place = placeOf(item, firstSlot);
+            put(place, readItem(place, readPart), t, null);
+          },
+          size,
+        );
+      });
       build.barrier();
-    }
-    const readers = rounding === null ? packed() : rounded(rounding, firstSlot, null);
-    readers.forEach((readPart, t) => {
-      build.loop(
-        "item",
-        k.builtin("local_index"),
-        k.u32(items),
-        (item) => {
-          const place = placeOf(item, firstSlot);
-          put(place, readItem(place, readPart), t, null);
-        },
-        size,
-      );
-    });
-    build.barrier();
+    };
   }
 
   /** The items of this invocation, of each token: `work` for each, where there is one. */

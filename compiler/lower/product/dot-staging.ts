@@ -3,7 +3,15 @@ import type { StagedPack } from "../../graph/analysis/staged-packs.js";
 import { codeOf } from "../../formats/code/registry.js";
 import type { Codes } from "../../formats/code/code.js";
 import type { Scalar } from "../../graph/graph.js";
-import { freeIndices, scalarLoads, type Load } from "../../graph/scalar.js";
+import {
+  constantOf,
+  freeIndices,
+  scalarKey,
+  scalarLoads,
+  substitute,
+  type Load,
+  type Reduce,
+} from "../../graph/scalar.js";
 import type { Concrete } from "../../types/type.js";
 import type { ProductRows } from "../../graph/analysis/product.js";
 import * as k from "../../kernel/build.js";
@@ -12,7 +20,7 @@ import { upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { accumulate, finishAccumulator, mergeAccumulator, startAccumulator } from "../toolkit/reduction.js";
 import { lowerIndex, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
-import { reduceByTeam, soleTeam, type Team } from "../toolkit/team.js";
+import { combineTeam, reduceByTeam, soleTeam, type Team } from "../toolkit/team.js";
 
 /** Columns that an invocation rounds: those of a word of codes. */
 const perWord = 4;
@@ -87,78 +95,106 @@ export function roundedRow(given: {
   const turns = Math.ceil(words / size);
 
   /** Where a word of four columns stands, and its elements' environments: what the row's reductions do not change. */
-  const placeOf = (position: Expr, first: Expr): WordPlace => {
-    const word = words % size === 0 ? position : build.bind("word", k.min(position, words - 1));
+  const placeOf = (position: Expr, first: Expr, isWhole: boolean): WordPlace => {
+    const word = isWhole ? position : build.bind("word", k.min(position, words - 1));
     const wanted = build.bind("column", k.add(first, k.mul(word, perWord)));
     const inGroup = build.bind("in_group", k.mul(k.rem(word, lanes), perWord));
     const base =
-      total % columns === 0
+      total === columns
         ? wanted
         : build.bind("column", k.select(k.less(wanted, total), wanted, k.add(k.u32(total - group), inGroup)));
-    return { position, word, inGroup, base, readers: upTo(perWord).map(() => around.readers) };
+    return {
+      inside: isWhole ? null : k.less(position, words),
+      word,
+      inGroup,
+      base,
+      readers: upTo(perWord).map(() => around.readers),
+    };
   };
   /** The same with what the elements are made of loaded before the row's reductions, which wait for all invocations. */
   const loadedWords = (first: Expr): readonly WordPlace[] =>
     upTo(turns).map((turn) => {
       const position = turn === 0 ? local : build.bind("position", k.add(local, turn * size));
-      const place = placeOf(position, first);
+      const place = placeOf(position, first, (turn + 1) * size <= words);
       const elementAt = (part: number): Environment =>
         withIndices(around, [[pack.column, build.bind("column", k.add(place.base, part))]]);
       return { ...place, readers: upTo(perWord).map((part) => loadedEarly(elementAt(part), pack.value)) };
     });
   let early: readonly WordPlace[] | null = null;
+  /** The environment of a word's columns. */
+  const columnsOf = ({ base, readers }: WordPlace): readonly Environment[] =>
+    upTo(perWord).map((part) => ({
+      ...withIndices(around, [[pack.column, build.bind("column", k.add(base, part))]]),
+      readers: readers[part]!,
+    }));
+  /** Does something for a word, where it is one of the row's and not the last again. */
+  const where = ({ inside }: WordPlace, work: () => void): void =>
+    inside === null ? work() : build.when(inside, work);
   function begin(): void {
     if (pack.ofRow.length > 0 && total === columns && turns <= earlyTurns) early = loadedWords(k.u32(0));
-    for (const reduce of pack.ofRow) around = withKnown(around, [[reduce, reduceByTeam(around, memory.team, reduce)]]);
+    for (const reduce of pack.ofRow) {
+      const found = early === null ? null : reduceLoaded(reduce, early);
+      around = withKnown(around, [[reduce, found ?? reduceByTeam(around, memory.team, reduce)]]);
+    }
+  }
+  /** A reduction over all columns, each invocation's from what it has loaded of them; null where it is over others. */
+  function reduceLoaded(reduce: Reduce<Concrete>, loaded: readonly WordPlace[]): Expr | null {
+    const { op, body, over } = reduce;
+    const [range, ...more] = over;
+    const isWhole = range !== undefined && constantOf(range.low) === 0 && constantOf(range.high) === total;
+    if (!isWhole || more.length > 0 || (op !== "sum" && op !== "mean" && op !== "max" && op !== "min")) return null;
+    const element = substitute(body, new Map([[range.index, { kind: "index", index: pack.column, name: "k" }]]));
+    const accumulator = startAccumulator(build, reduce);
+    for (const place of loaded)
+      where(place, () => {
+        for (const own of columnsOf(place)) accumulate(build, op, accumulator, lowerScalar(own, element), k.u32(0));
+      });
+    combineTeam(build, around.target, memory.team, op, accumulator);
+    return build.bind(op, finishAccumulator(reduce, accumulator, k.u32(total)));
   }
 
-  const roundWord =
-    (which: Expr | null) =>
-    ({ position, word, inGroup, base, readers }: WordPlace): void => {
-      let scaled = withIndices(around, [[pack.groupIndex, build.bind("group", k.div(base, group))]]);
-      for (const reduce of pack.ofGroup) {
-        const accumulator = startAccumulator(build, reduce);
-        const { index } = reduce.over[0]!;
-        for (const part of upTo(perWord)) {
-          const inside = build.bind("j", k.add(inGroup, part));
-          accumulate(
-            build,
-            reduce.op,
-            accumulator,
-            lowerScalar(withIndices(scaled, [[index, inside]]), reduce.body),
-            inside,
-          );
-        }
-        for (let stride = lanes / 2; stride >= 1; stride /= 2)
-          mergeAccumulator(build, reduce.op, accumulator, [
-            build.bind("other", k.call("subgroupShuffleXor", [accumulator[0]!, k.u32(stride)])),
-          ]);
-        scaled = withKnown(scaled, [
-          [reduce, build.bind(reduce.op, finishAccumulator(reduce, accumulator, k.u32(group)))],
-        ]);
+  const roundWord = (which: Expr | null, place: WordPlace): void => {
+    const { word, inGroup, base } = place;
+    const own = columnsOf(place);
+    let scaled = withIndices(around, [[pack.groupIndex, build.bind("group", k.div(base, group))]]);
+    for (const { reduce, ofColumn } of pack.ofGroup) {
+      const accumulator = startAccumulator(build, reduce);
+      const { index } = reduce.over[0]!;
+      for (const part of upTo(perWord)) {
+        const inside = build.bind("j", k.add(inGroup, part));
+        const reduced =
+          ofColumn === null
+            ? lowerScalar(withIndices(scaled, [[index, inside]]), reduce.body)
+            : lowerScalar({ ...own[part]!, known: scaled.known }, ofColumn);
+        accumulate(build, reduce.op, accumulator, reduced, inside);
       }
-      const scale = build.bind("scale", k.convert("f32", lowerScalar(scaled, pack.scale)));
-      const bytes = upTo(perWord).map((part) => {
-        const own = { ...withIndices(around, [[pack.column, k.add(base, part)]]), readers: readers[part]! };
-        const value = lowerScalar(own, pack.value);
-        return k.shiftLeft(element.write(build, build.bind("value", k.convert("f32", value)), scale, null), 8 * part);
-      });
-      const store = (): void => {
-        build.add(k.storeShared(memory.words, k.add(placeOfWord(word), wordsIn(which)), bytes.reduce(k.bitOr)));
-        build.when(k.equal(inGroup, 0), () =>
-          build.add(k.storeShared(memory.scales, k.add(k.div(word, lanes), scalesIn(which)), scale)),
-        );
-      };
-      if (words % size === 0) store();
-      else build.when(k.less(position, words), store);
-    };
+      for (let stride = lanes / 2; stride >= 1; stride /= 2)
+        mergeAccumulator(build, reduce.op, accumulator, [
+          build.bind("other", k.call("subgroupShuffleXor", [accumulator[0]!, k.u32(stride)])),
+        ]);
+      scaled = withKnown(scaled, [
+        [reduce, build.bind(reduce.op, finishAccumulator(reduce, accumulator, k.u32(group)))],
+      ]);
+    }
+    const scale = build.bind("scale", k.convert("f32", lowerScalar(scaled, pack.scale)));
+    const bytes = own.map((environment, part) => {
+      const value = build.bind("value", k.convert("f32", lowerScalar(environment, pack.value)));
+      return k.shiftLeft(element.write(build, value, scale, null), 8 * part);
+    });
+    where(place, () => {
+      build.add(k.storeShared(memory.words, k.add(placeOfWord(word), wordsIn(which)), bytes.reduce(k.bitOr)));
+      build.when(k.equal(inGroup, 0), () =>
+        build.add(k.storeShared(memory.scales, k.add(k.div(word, lanes), scalesIn(which)), scale)),
+      );
+    });
+  };
   function round(first: Expr, which: Expr | null): void {
-    const one = roundWord(which);
+    const one = (place: WordPlace): void => roundWord(which, place);
     if (early !== null) early.forEach(one);
-    else if (turns === 1) one(placeOf(local, first));
+    else if (turns === 1) one(placeOf(local, first, size <= words));
     else
       build.loop("turn", k.u32(0), k.u32(turns), (turn) =>
-        one(placeOf(build.bind("position", k.add(k.mul(turn, size), local)), first)),
+        one(placeOf(build.bind("position", k.add(k.mul(turn, size), local)), first, words % size === 0)),
       );
   }
 
@@ -175,16 +211,16 @@ export function roundedRow(given: {
     };
   }
   function roundLater(first: Expr, which: Expr | null): () => void {
-    const words = turns <= earlyTurns ? loadedWords(first) : null;
-    return () => (words === null ? round(first, which) : words.forEach(roundWord(which)));
+    const words = early ?? (turns <= earlyTurns ? loadedWords(first) : null);
+    return () => (words === null ? round(first, which) : words.forEach((place) => roundWord(which, place)));
   }
   return { begin, round, roundLater, read };
 }
 
 /** A word of four columns that an invocation rounds. */
 interface WordPlace {
-  /** Which of all, counted past the last. */
-  readonly position: Expr;
+  /** Whether it is one of all, and not the last again; null where it is. */
+  readonly inside: Expr | null;
   readonly word: Expr;
   /** Its first column in its group, and in the row. */
   readonly inGroup: Expr;
@@ -202,14 +238,15 @@ function loadedEarly(environment: Environment, scalar: Scalar<Concrete>): Enviro
   const loads = scalarLoads(scalar).filter(
     (load) => !load.guarded && [...freeIndices(load)].every((index) => indices.has(index)),
   );
-  const early = new Map(loads.map((load) => [load, build.bind("early", lowerScalar(environment, load))]));
+  const early = new Map(loads.map((load) => [scalarKey(load), build.bind("early", lowerScalar(environment, load))]));
   return new Map([
     ...readers,
     ...loads.map(
       ({ tensor }) =>
         [
           tensor,
-          (own: Environment, load: Load<Concrete>): Expr => early.get(load) ?? lowerScalar({ ...own, readers }, load),
+          (own: Environment, load: Load<Concrete>): Expr =>
+            early.get(scalarKey(load)) ?? lowerScalar({ ...own, readers }, load),
         ] as const,
     ),
   ]);

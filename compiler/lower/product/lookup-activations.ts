@@ -149,8 +149,11 @@ export function lookupActivations(given: {
   return {
     begin() {},
     stage(firstSlot) {
-      arrange(firstSlot, null)();
-      build.barrier();
+      const put = arrange(firstSlot, null);
+      return () => {
+        put();
+        build.barrier();
+      };
     },
     holds: false,
     turns: {

@@ -64,8 +64,11 @@ export interface SlotActivations<U> {
 export interface TeamActivations<U> {
   /** Computes what all of them share. Once, before the rest; what was loaded before is under way meanwhile. */
   begin(): void;
-  /** Puts those of `slots` slots from `firstSlot` (u32) on into workgroup memory, for all to read. */
-  stage(firstSlot: Expr): void;
+  /**
+   * Loads what those of `slots` slots from `firstSlot` (u32) on are made of, where registers have room; what is returned
+   * puts them into workgroup memory, for all to read.
+   */
+  stage(firstSlot: Expr): () => void;
   /** Whether a lane may keep all of its own in registers. */
   readonly holds: boolean;
   /** Those of slot `slot`, counted from the first that is staged, in memory `memory` (u32). */

@@ -46,7 +46,6 @@ export function dotCandidates(
       rows = 1,
       workgroups = multiprocessors,
       early = 1,
-      ahead = 1,
       keeps = table ? (lanes <= mostTaken ? "table_by_dots" : "table") : "workgroup",
       memories = 1,
     } = wanted;
@@ -58,6 +57,9 @@ export function dotCandidates(
     if (sides.pack !== null && !canRound(sides.pack, fixedSubgroup(target), lanes * teams)) return null;
     if (!fits(Math.ceil(all / chunks)) || lanes * teams > target.maxInvocations) return null;
     if (memories > 1 && (fits(all, 1) || keeps === "lanes")) return null;
+    // those of a chunk that are rounded are loaded while the one before is multiplied, and words wait in registers
+    const waits = table && sides.pack !== null && chunks > 1 && memories === 1;
+    const { ahead = waits ? 0 : 1 } = wanted;
     // in several chunks a team keeps the sums of all its rows
     const most = chunks === 1 ? workgroups : workgroupsInChunks(workgroups, product.sizes.n, rows, teams);
     return {

@@ -52,7 +52,7 @@ function walkCarrying<U>(rows: TeamRows<U>, carried: number): void {
   const first = rows.rowsOf(0);
   const held = carry(rows, first, carried);
   activations.begin();
-  if (chunks === 1) activations.stage(k.u32(0));
+  if (chunks === 1) activations.stage(k.u32(0))();
   else {
     activations.turns.all(chunks);
     build.barrier();
@@ -96,17 +96,15 @@ function walkCarrying<U>(rows: TeamRows<U>, carried: number): void {
 
 /** All activations stand in workgroup memory; the first loads of weights are under way while they are arranged. */
 function walkAtOnce<U>(rows: TeamRows<U>, loading: Loading): void {
-  const { build, activations, turns, inChunk, terms } = rows;
+  const { build, activations, turns, inChunk } = rows;
   const first = rows.rowsOf(0);
-  const early = upTo(Math.min(inChunk, loading.early)).map((slot) => {
-    const loaded = terms.map((term) => {
-      const step: Step = { turn: first, term, slot: k.u32(slot) };
-      return { step, words: rows.loadWords(step) };
-    });
-    return () => loaded.flatMap(({ step, words }) => rows.openWords(step, words));
-  });
+  const early = loadEarly(
+    rows,
+    first,
+    upTo(Math.min(inChunk, loading.early)).map((slot) => k.u32(slot)),
+  );
   activations.begin();
-  activations.stage(k.u32(0));
+  activations.stage(k.u32(0))();
   const held = activations.holds ? upTo(inChunk).map((slot) => activations.slot(slot, null)) : null;
   const walk = (turn: Turn, opened: readonly (() => readonly OpenUnit<U>[])[]): void => {
     const sums = rows.accumulators();
@@ -136,26 +134,28 @@ function walkChunks<U>(rows: TeamRows<U>, carried: number, memories: number, loa
   if (together) activations.turns.all(chunks);
   else if (apart) activations.turns.first();
   if (apart) build.barrier();
+  else if (held !== null) activations.stage(k.u32(0))();
   build.loop("chunk", k.u32(0), k.u32(chunks), (chunk) => {
     const slotAt = slotsFrom(build, chunk, inChunk);
     const more = k.less(chunk, chunks - 1);
     const memory = together ? chunk : apart ? build.bind("memory", k.bitAnd(chunk, 1)) : null;
-    const early = upTo(held === null ? Math.min(inChunk, loading.early) : 0).map((slot) =>
-      rows.open(firstTurn, slotAt(slot)),
-    );
+    const early = loadEarly(rows, firstTurn, upTo(held === null ? Math.min(inChunk, loading.early) : 0).map(slotAt));
     const arrange =
       memory === null || together ? null : activations.turns.next(chunk, build.bind("other", k.sub(k.u32(1), memory)));
-    if (!apart) {
+    if (!apart && held === null) {
+      const put = activations.stage(slotAt(0));
       build.barrier();
-      activations.stage(slotAt(0));
+      put();
     }
+    // with words on their way in registers, those of the next chunk are arranged after this one has been multiplied
+    const next = !apart && held !== null ? activations.stage(slotAt(inChunk)) : null;
     all.forEach(({ turn, sums }, at) => {
       if (held === null) {
         only(build, turn.inside, () =>
           inBatches(
             inChunk,
             loading.ahead,
-            (slot) => (at === 0 ? early[slot] : undefined) ?? rows.open(turn, slotAt(slot)),
+            (slot) => (at === 0 ? early[slot]?.() : undefined) ?? rows.open(turn, slotAt(slot)),
             (slot, some) =>
               only(build, inRow(rows, slotAt(slot), slot), () => rows.add(sums, some, activations.slot(slot, memory))),
           ),
@@ -176,12 +176,31 @@ function walkChunks<U>(rows: TeamRows<U>, carried: number, memories: number, loa
           });
       });
     });
+    if (next !== null) {
+      build.barrier();
+      build.when(more, next);
+    }
     if (arrange !== null) {
       build.when(more, arrange);
       build.barrier();
     }
   });
   for (const { turn, sums } of all) rows.finish(turn, sums);
+}
+
+/** The words of some slots of a turn, of every term, loaded now; what is read of each when that is called. */
+function loadEarly<U>(
+  rows: TeamRows<U>,
+  turn: Turn,
+  slots: readonly Expr[],
+): readonly (() => readonly OpenUnit<U>[])[] {
+  return slots.map((slot) => {
+    const loaded = rows.terms.map((term) => {
+      const step: Step = { turn, term, slot };
+      return { step, words: rows.loadWords(step) };
+    });
+    return () => loaded.flatMap(({ step, words }) => rows.openWords(step, words));
+  });
 }
 
 /** Words in variables, of each slot that is carried. */

@@ -2,14 +2,14 @@
 import type { ReduceOp } from "../../graph/ops.js";
 import type { Reduce } from "../../graph/scalar.js";
 import * as k from "../../kernel/build.js";
-import type { Expr } from "../../kernel/kernel.js";
+import { elementType, type Expr } from "../../kernel/kernel.js";
 import type { Target } from "../../target.js";
 import type { Concrete } from "../../types/type.js";
 import type { KernelBuilder } from "./builder.js";
 import { finishAccumulator, mergeAccumulator, startAccumulator, type Accumulator } from "./reduction.js";
 import { reduceLoops, type Environment } from "./scalar.js";
 
-/** Neighbours in a workgroup, a power of two of them. */
+/** Neighbours in a workgroup: a power of two of them, or some whole subgroups. */
 export interface Team {
   readonly lanes: number;
   /** Which of them the invocation is, u32. */
@@ -139,9 +139,15 @@ function combineSubgroups(
   build.when(k.equal(k.rem(team.lane, subgroup), 0), () => write(slot));
   build.barrier();
   const call = subgroupCalls[op];
-  if (partials > fewPartials && partials === subgroup && call !== undefined) {
-    const [own] = read(k.add(start, k.rem(team.lane, subgroup)));
-    build.assign(accumulator[0]!, k.call(call, [own!]));
+  if (partials > fewPartials && partials <= subgroup && call !== undefined) {
+    const lane = k.rem(team.lane, subgroup);
+    const [own] = read(k.add(start, partials === subgroup ? lane : build.bind("some", k.min(lane, partials - 1))));
+    // a largest or smallest one may be taken twice
+    const once =
+      partials === subgroup || call !== "subgroupAdd"
+        ? own!
+        : k.select(k.less(lane, partials), own!, k.literal(elementType(own!.type), 0));
+    build.assign(accumulator[0]!, k.call(call, [once]));
     build.barrier();
     return;
   }
