@@ -18,7 +18,7 @@ test("as many turns as with the most teams, and none fewer would do", () => {
       assert.is(turns(rows, teams), turns(rows, most));
       assert.ok(teams === 1 || turns(rows, teams - 1) > turns(rows, most));
     }),
-    { numRuns: runs(200) },
+    runs(200),
   );
   assert.is(evenWorkgroups(0, 64, 1, 4), 1);
 });
