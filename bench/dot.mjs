@@ -5,10 +5,10 @@
  *   npm run build && node bench/dot.mjs [--json] [--tokens 1,2,4,8] [--formats int4,sparse] [--shapes qkv,o,gate+up,down] [--quick] [--norm] [--cut SCHEDULE]
  *
  * Weights take turns over more memory than any cache holds. What a program leaves is compared with sums on the host
- * before it is timed; WRONG marks what differs. `--quick` times the first cut only, `--cut` these instead, schedules
- * in JSON, and `--norm` also products that round their
- * activations themselves (16 bits of them), as in a block: q, k, v and gate and up after a norm. Formats are int4 and sparse, of which there are products of
- * integers, and f16 and sparse16, of which there are products of floats only; 2:4 ones of these look activations up.
+ * before it is timed; WRONG marks what differs. `--quick` times the first cut only, `--cut` these instead, schedules in
+ * JSON, and `--norm` also products that round their activations themselves (16 bits of them), as in a block: q, k, v and
+ * gate and up after a norm. Formats are int4 and sparse, of which there are products of integers, and f16 and sparse16,
+ * of which there are products of floats only; 2:4 ones of these look activations up.
  */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
