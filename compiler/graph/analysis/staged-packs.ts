@@ -6,6 +6,7 @@ import type { Concrete, FormatSpec } from "../../types/type.js";
 import { eqnOperands, freshIndices } from "../eqn.js";
 import { binary, integer } from "../build.js";
 import type { ConcreteGraph, Eqn, IndexId, Range, Scalar, ValueId } from "../graph.js";
+import type { ReduceOp } from "../ops.js";
 import {
   boundIndices,
   constantOf,
@@ -49,6 +50,9 @@ export interface StagedPack {
   /** Equations that need not be computed where every reader does this: the pack, its scale, its source. */
   readonly instead: readonly ValueId[];
 }
+
+/** Reductions that the lanes of a group compute together. */
+const inGroups: ReadonlySet<ReduceOp> = new Set(["sum", "max", "min", "count"]);
 
 /** A reduction over the columns of a group. */
 export interface GroupReduce {
@@ -159,14 +163,16 @@ function stagedPack(graph: ConcreteGraph, eqn: PackEqn, fresh: () => IndexId): S
         body,
       },
     }) =>
-      op !== "argmax" &&
-      op !== "mean" &&
+      inGroups.has(op) &&
       range !== undefined &&
       more.length === 0 &&
       constantOf(range.low) === 0 &&
       constantOf(range.high) === group &&
       scalarReductions(body).every((inner) => isOfRow(inner)),
   );
+  const known = new Set([...row, groupIndex]);
+  // of each of several groups, reduced further: there is no group that it is of
+  if (ofGroup.some(({ reduce }) => [...freeIndices(reduce)].some((free) => !known.has(free)))) return null;
   if (!whole || boundIndices(value).has(column)) return null;
   const instead = [eqn.out, scaleEqn.out, ...(sourceEqn === null ? [] : [sourceEqn.out])];
   const range = (id: IndexId, size: number): Range<Concrete> => ({

@@ -19,7 +19,7 @@ import type { Expr } from "../../kernel/kernel.js";
 import { upTo } from "../../types/shape.js";
 import type { KernelBuilder } from "../toolkit/builder.js";
 import { accumulate, finishAccumulator, mergeAccumulator, startAccumulator } from "../toolkit/reduction.js";
-import { lowerIndex, lowerScalar, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
+import { lowerIndex, lowerScalar, reduceBody, withIndices, withKnown, type Environment } from "../toolkit/scalar.js";
 import { combineTeam, reduceByTeam, soleTeam, type Team } from "../toolkit/team.js";
 
 /** Columns that an invocation rounds: those of a word of codes. */
@@ -147,7 +147,8 @@ export function roundedRow(given: {
     const accumulator = startAccumulator(build, reduce);
     for (const place of loaded)
       where(place, () => {
-        for (const own of columnsOf(place)) accumulate(build, op, accumulator, lowerScalar(own, element), k.u32(0));
+        for (const own of columnsOf(place))
+          accumulate(build, op, accumulator, reduceBody(own, { ...reduce, body: element }, accumulator), k.u32(0));
       });
     combineTeam(build, around.target, memory.team, op, accumulator);
     return build.bind(op, finishAccumulator(reduce, accumulator, k.u32(total)));
@@ -164,8 +165,8 @@ export function roundedRow(given: {
         const inside = build.bind("j", k.add(inGroup, part));
         const reduced =
           ofColumn === null
-            ? lowerScalar(withIndices(scaled, [[index, inside]]), reduce.body)
-            : lowerScalar({ ...own[part]!, known: scaled.known }, ofColumn);
+            ? reduceBody(withIndices(scaled, [[index, inside]]), reduce, accumulator)
+            : reduceBody({ ...own[part]!, known: scaled.known }, { ...reduce, body: ofColumn }, accumulator);
         accumulate(build, reduce.op, accumulator, reduced, inside);
       }
       for (let stride = lanes / 2; stride >= 1; stride /= 2)

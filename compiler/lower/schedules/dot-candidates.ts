@@ -103,6 +103,7 @@ export function dotCandidates(
             ? [{ teams: most, workgroups: table ? own : multiprocessors }]
             : [{ teams: most / 2, workgroups: 4 * multiprocessors, early: 2 }]),
           { teams: most, workgroups: own, ahead: 0 },
+          { teams: most, workgroups: own, ahead: 1 },
           ...(table ? [{ keeps: "table" as const, teams: most, workgroups: own }] : []),
           ...(table ? [twoRows, inTurns] : []),
           { teams: most / 2, workgroups: 4 * multiprocessors, ahead: 0 },

@@ -351,7 +351,7 @@ export function reduceLoops(
 }
 
 /** The body of a reduction, converted to what its accumulator holds. */
-function reduceBody(
+export function reduceBody(
   environment: Environment,
   reduce: S & { readonly kind: "reduce" },
   accumulator: readonly Expr[],

@@ -108,8 +108,9 @@ export function combineTeam(
   const { write, read } = exchange(build, team, accumulator, lanes * (among?.teams ?? 1));
   write(k.add(start, lane));
   build.barrier();
-  for (let stride = lanes / 2; stride >= 1; stride /= 2) {
-    build.when(k.less(lane, stride), () => {
+  for (let stride = 2 ** (Math.ceil(Math.log2(lanes)) - 1); stride >= 1; stride /= 2) {
+    const most = Math.min(stride, lanes - stride);
+    build.when(k.less(lane, most), () => {
       mergeAccumulator(build, op, accumulator, read(k.add(start, k.add(lane, stride))));
       write(k.add(start, lane));
     });
