@@ -36,9 +36,9 @@ const shape = option("shape", null);
 const small = { hiddenSize: 512, intermediateSize: 1024, vocabSize: 512, heads: 8, keyValueHeads: 2, headDim: 64 };
 const config = shape === null ? { ...shapeOfModel("classics-3.7m", blocks), ...small } : shapeOfModel(shape, blocks);
 const session = await syntheticSession(caller, config, parseFormat(option("format", "int4(128)")), "auto");
+const quantile = (values, share) => values.sort((a, b) => a - b)[Math.floor(values.length * share)];
 /** The tenth that takes least, and the median. */
-const least = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 10)];
-const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+const [least, median] = [0.1, 0.5].map((share) => (values) => quantile(values, share));
 const warmUp = 100;
 await withArena(executor, async (arena) => {
   const cache = await session.allocateCache(1, 256);

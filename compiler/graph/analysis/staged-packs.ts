@@ -142,38 +142,33 @@ function stagedPack(graph: ConcreteGraph, eqn: PackEqn, fresh: () => IndexId): S
     ...new Map([...sorted(value), ...sorted(scale)].filter(isOfRow).map((each) => [scalarKey(each), each])).values(),
   ];
   if (scalarReductions(value).some((reduce) => !isOfRow(reduce))) return null;
-  /** What is reduced over a group's columns with those, `g * group + j`, as columns of the row. */
-  const ofColumn = ({ over: [over], body }: Reduce<Concrete>): S | null => {
-    const inGroup: S = { kind: "index", index: over!.index, name: over!.name };
-    const key = unorderedKey(binary("add", binary("multiply", index(groupIndex), integer(group)), inGroup));
-    const made = mapScalar(body, (node) =>
-      node.kind === "binary" && unorderedKey(node) === key ? index(column) : node,
-    );
-    const free = freeIndices(made);
-    return free.has(over!.index) || free.has(groupIndex) ? null : made;
-  };
-  const ofGroup = sorted(scale)
-    .filter((reduce) => !isOfRow(reduce))
-    .map((reduce) => ({ reduce, ofColumn: ofColumn(reduce) }));
-  const whole = ofGroup.every(
-    ({
-      reduce: {
-        op,
-        over: [range, ...more],
-        body,
-      },
-    }) =>
-      inGroups.has(op) &&
+  const overGroups = sorted(scale).filter((reduce) => !isOfRow(reduce));
+  const isOfGroup = (reduce: Reduce<Concrete>): boolean => {
+    const [range, ...more] = reduce.over;
+    return (
+      inGroups.has(reduce.op) &&
       range !== undefined &&
       more.length === 0 &&
       constantOf(range.low) === 0 &&
       constantOf(range.high) === group &&
-      scalarReductions(body).every((inner) => isOfRow(inner)),
-  );
-  const known = new Set([...row, groupIndex]);
-  // of each of several groups, reduced further: there is no group that it is of
-  if (ofGroup.some(({ reduce }) => [...freeIndices(reduce)].some((free) => !known.has(free)))) return null;
-  if (!whole || boundIndices(value).has(column)) return null;
+      scalarReductions(reduce.body).every((inner) => isOfRow(inner)) &&
+      // of each of several groups, reduced further: there is no group that it is of
+      [...freeIndices(reduce)].every((free) => free === groupIndex || rowIndices.has(free))
+    );
+  };
+  if (!overGroups.every(isOfGroup) || boundIndices(value).has(column)) return null;
+  /** What is reduced over a group's columns with those, `g * group + j`, as columns of the row. */
+  const ofColumn = ({ over, body }: Reduce<Concrete>): S | null => {
+    const { index: inside, name } = over[0]!;
+    const first = binary("multiply", index(groupIndex), integer(group));
+    const key = unorderedKey(binary("add", first, { kind: "index", index: inside, name }));
+    const made = mapScalar(body, (node) =>
+      node.kind === "binary" && unorderedKey(node) === key ? index(column) : node,
+    );
+    const free = freeIndices(made);
+    return free.has(inside) || free.has(groupIndex) ? null : made;
+  };
+  const ofGroup = overGroups.map((reduce) => ({ reduce, ofColumn: ofColumn(reduce) }));
   const instead = [eqn.out, scaleEqn.out, ...(sourceEqn === null ? [] : [sourceEqn.out])];
   const range = (id: IndexId, size: number): Range<Concrete> => ({
     index: id,

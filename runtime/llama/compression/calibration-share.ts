@@ -1,3 +1,4 @@
+/** Calibration activations of some windows on one device: what is summed over them, part by part. */
 import type { Combination } from "../../../compiler/graph/analysis/combination.js";
 import type { SymbolicGraph } from "../../../compiler/graph/graph.js";
 import type { Model } from "../../model/model.js";

@@ -1,3 +1,4 @@
+/** The first half of a step: passes through dense and trained blocks, the loss, and the way back, as one program. */
 import type { LlamaConfig } from "../../model/config.js";
 import type { DeviceTensor, TensorForm } from "../../run/run.js";
 import type { Arena } from "../../run/arena.js";
